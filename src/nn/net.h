@@ -1,0 +1,89 @@
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "base/status.h"
+#include "base/thread_pool.h"
+#include "data/batch.h"
+#include "data/schema.h"
+#include "nn/block.h"
+#include "nn/params.h"
+#include "nn/registry.h"
+#include "nn/sparse_op.h"
+
+namespace sluice::nn {
+
+enum class LossKind { kBce, kMse };
+
+// A model as a list of blocks in topological order (presets expand to this; nn/presets.h).
+struct NetSpec {
+  std::vector<BlockConfig> blocks;
+  std::vector<std::string> outputs;   // edges of width num_labels whose sum is the logit
+  LossKind loss = LossKind::kBce;
+  bool output_bias = true;            // one trained bias per label, added to the logit
+  Precision precision = Precision::kFp32;
+  bool deterministic = false;         // one piece per logical chunk instead of one per thread
+};
+
+// A table that the net's operators read.
+struct TableNeed {
+  std::string name;
+  int64_t dim = 0;
+  std::vector<int> fields;   // schema indices, sorted
+};
+
+struct LossSums {
+  double loss = 0;      // sum of weight * loss
+  double weight = 0;    // sum of sample weights
+};
+
+// The dense net with its weights-rich operators: a graph of blocks with explicit edges. Holds structure only:
+// parameters, buffers and activations belong to the caller, so several batches can be in flight.
+// Numerics     the loss is the mean over the batch: gradients are divided by the sum of sample weights.
+// Threads      const methods may run concurrently with different workspaces.
+template <class T>
+class Net {
+ public:
+  class Workspace;   // activations, gradients and scratch of one batch in flight
+
+  static Result<std::unique_ptr<Net>> Build(const NetSpec& spec, const data::Schema& schema);
+  ~Net();
+
+  const ParamLayout& params() const;
+  const ParamLayout& buffers() const;
+  const std::vector<TableNeed>& tables() const;
+  double flops_per_sample() const;   // dense products, forward and backward, as defined in docs/performance.md
+
+  std::unique_ptr<Workspace> MakeWorkspace() const;
+
+  // Forward, loss and backward of the whole batch. rows[t] belongs to tables()[t]. Afterwards the workspace holds the
+  // logits, the loss, the dense gradient and what RowGradients needs; buffers (running statistics) are updated.
+  // Errors: StatusError kNumeric naming step and layer where a logit or gradient is not finite.
+  void TrainStep(const data::Batch& batch, const std::vector<RowsView<T>>& rows, const T* params, T* buffers,
+                 const StepInfo& step, ThreadPool& pool, Workspace* ws) const;
+
+  // Forward only, without dropout and with running statistics.
+  void Predict(const data::Batch& batch, const std::vector<RowsView<T>>& rows, const T* params, const T* buffers,
+               ThreadPool& pool, Workspace* ws) const;
+
+  // Row gradients of table t after TrainStep: row_grads [U, dim] of rows in `range`, overwritten. Ranges may run
+  // concurrently. The sum over occurrences runs in sample order, whatever the number of threads.
+  void RowGradients(const data::Batch& batch, const std::vector<RowsView<T>>& rows, int table, Range range,
+                    Workspace* ws, T* row_grads) const;
+
+  // [batch size, num_labels] of the last TrainStep or Predict; for BCE these are logits.
+  static const T* logits(const Workspace& ws);
+  static LossSums loss(const Workspace& ws);
+  // [params().size()], the sum over pieces in piece order.
+  static const T* dense_grad(const Workspace& ws);
+
+ private:
+  Net();
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace sluice::nn
