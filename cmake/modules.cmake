@@ -59,7 +59,7 @@ function(sluice_module name)
   list(FILTER tests INCLUDE REGEX "_test\\.cc$")
   list(FILTER tests EXCLUDE REGEX "_slow_test\\.cc$")
   list(FILTER sources EXCLUDE REGEX "(_kernels|_test|_fuzz|/main)\\.cc$")
-  add_library(sluice_${name} STATIC ${sources})
+  add_library(sluice_${name} STATIC ${sources} ${PROJECT_SOURCE_DIR}/cmake/empty.cc)
   target_include_directories(sluice_${name} PUBLIC
     $<BUILD_INTERFACE:${PROJECT_SOURCE_DIR}/src> $<INSTALL_INTERFACE:include/sluice>)
   target_link_libraries(sluice_${name} PUBLIC ${M_DEPS})
