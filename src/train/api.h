@@ -1,0 +1,152 @@
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <map>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "base/status.h"
+#include "train/config.h"
+
+// What the verbs of the command line call, and what a C++ program may call in their place. Every function returns a
+// Status that names file, line, key or option; none throws.
+namespace sluice::train {
+
+// Set (by a signal handler, say) to make a running Train write a checkpoint and leave with kCancelled, and a running
+// Predict, Evaluate or Bench leave without one. Lock-free.
+std::atomic<bool>& InterruptFlag();
+
+// ---- train
+
+struct TrainOptions {
+  std::string run_dir;             // empty: runs/<time>-<name>
+  bool quiet = false;              // no progress line
+};
+
+// One evaluation on held-out data.
+struct Metrics {
+  int64_t samples = 0;
+  double auc = 0;
+  double gauc = 0;                 // NaN where the data has no groups
+  double logloss = 0;
+  double normalized_entropy = 0;
+  double calibration = 0;          // mean prediction over mean label
+  double mse = 0;
+  std::map<std::string, double> by_name() const;
+};
+
+struct TrainReport {
+  std::string run_dir;
+  std::string checkpoint;          // path of the last checkpoint written, or empty
+  int64_t steps = 0;
+  int64_t samples = 0;             // trained on in this process
+  int64_t skipped_lines = 0;
+  double loss = 0;                 // mean training loss of the last logged stretch
+  double wall_s = 0;               // from the start of the process's work to the end
+  double train_s = 0;              // of that, inside training steps
+  double samples_per_s = 0;        // samples / train_s
+  double cpu_s = 0;
+  int64_t peak_rss_bytes = 0;
+  bool evaluated = false;
+  Metrics eval;                    // of the model that was kept
+  int64_t best_step = 0;           // where early stopping took the model from; 0: the last step
+  bool stopped_early = false;
+  std::map<std::string, double> bytes_per_sample;   // by kind of traffic; one process sends nothing
+  std::string ToText() const;      // the lines at the end of a run
+};
+
+// Trains, evaluates and writes the run folder: config.yaml, train.jsonl, metrics.json, checkpoints/.
+// Errors       kInvalidArgument for settings; kDataLoss and kIo for input; kNumeric for NaN; kCancelled after a
+//              checkpoint when InterruptFlag was set.
+Result<TrainReport> Train(const RunConfig& config, const TrainOptions& options);
+
+// ---- eval, predict
+
+// `checkpoint` below: a checkpoint folder, a run folder (its best or newest checkpoint), or its checkpoints/ folder.
+struct EvaluateOptions {
+  std::string checkpoint;
+  std::vector<std::string> inputs;          // files; empty: the held-out part of the run's own configuration
+  std::vector<std::string> overrides;       // "key.path=value" over the checkpoint's configuration
+  std::string json;                         // also write the metrics here
+};
+Result<Metrics> Evaluate(const EvaluateOptions& options);
+
+struct PredictOptions {
+  std::string checkpoint;
+  std::vector<std::string> inputs = {"-"};
+  std::string output = "-";                 // a file is written aside and renamed when complete
+  std::vector<std::string> columns;         // of the input, copied in front of the score
+  std::vector<std::string> overrides;
+  bool header = true;
+};
+struct PredictReport {
+  int64_t samples = 0;
+  int64_t skipped_lines = 0;
+  double wall_s = 0;
+};
+Result<PredictReport> Predict(const PredictOptions& options);
+
+// ---- export, inspect
+
+struct ExportOptions {
+  std::string checkpoint;
+  std::string output;                       // FILE.safetensors
+  bool tables = true;
+  bool slots = false;
+};
+struct ExportReport {
+  int64_t tensors = 0;
+  int64_t rows = 0;
+  int64_t bytes = 0;
+};
+Result<ExportReport> Export(const ExportOptions& options);
+
+struct InspectOptions {
+  std::string checkpoint;
+  std::string field;                        // with value: show this key's row
+  std::string value;                        // as written in the data
+  std::string key;                          // or the 64-bit key itself (decimal or 0x...), in table `table`
+  std::string table;
+  bool digest = false;                      // one hash of every row, slot and dense parameter
+  bool json = false;
+};
+// The text (or JSON) to print. With digest: 16 hexadecimal digits.
+Result<std::string> Inspect(const InspectOptions& options);
+
+// ---- bench
+
+struct BenchOptions {
+  std::string json;                         // also write the report here
+};
+struct BenchReport {
+  std::string workload;
+  std::string precision;
+  std::string processor;
+  int threads = 0;
+  int64_t batch_size = 0;
+  int64_t steps = 0, samples = 0;
+  double samples_per_s = 0;                 // median of the rounds
+  std::vector<double> rounds;               // samples/s of each
+  double samples_per_s_per_core = 0;
+  double cpu_use = 0;                       // cores busy on average
+  double roofline_samples_per_s = 0;        // 0 where not measured
+  double roofline_share = 0;
+  std::vector<std::pair<std::string, double>> roofline_s_per_sample;   // by part: gemm, rows, optimizer
+  std::vector<std::pair<std::string, double>> machine;                 // gemm_gflops, random_rows_per_s, stream_gb_per_s
+  std::vector<std::pair<std::string, double>> time_by_part_s;          // per step, of the worker stage and the others
+  double unique_share = 0;                  // unique rows over occurrences
+  double unique_rows_per_sample = 0;
+  double bytes_per_row = 0;
+  int64_t rows = 0;
+  double flops_per_sample = 0;
+  double first_step_s = 0;                  // from the start (data generation excluded) to the end of step 1
+  double auc = 0, logloss = 0;              // of the samples trained on, scored before the step
+  int64_t peak_rss_bytes = 0;
+  std::string ToText() const;
+  std::string ToJson() const;
+};
+Result<BenchReport> Bench(const RunConfig& config, const BenchOptions& options);
+
+}  // namespace sluice::train
