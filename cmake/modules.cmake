@@ -3,6 +3,7 @@
 #   foo_kernels.cc     the module's SIMD kernels: compiled once per instruction set (see base/simd.h)
 #   foo_test.cc        unit tests, one executable per module, ctest label "fast"
 #   foo_slow_test.cc   longer tests, one executable per module, ctest label "slow"
+#   foo_fuzz.cc        a libFuzzer target of its own (option SLUICE_FUZZERS, clang), part of target "fuzzers"
 set(SLUICE_WARNINGS -Wall -Wextra -Wshadow -Wnon-virtual-dtor -Wno-unused-parameter)
 if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU" AND CMAKE_CXX_COMPILER_VERSION VERSION_LESS 13)
   list(APPEND SLUICE_WARNINGS -Wno-restrict)  # false alarms on std::string operator+
@@ -13,6 +14,11 @@ if(SLUICE_SANITIZE)
   add_compile_options(-fsanitize=${SLUICE_SANITIZE} -fno-omit-frame-pointer -fno-sanitize-recover=all)
   add_link_options(-fsanitize=${SLUICE_SANITIZE})
   add_compile_definitions(SLUICE_SANITIZED=1)
+endif()
+
+if(SLUICE_FUZZERS)
+  add_compile_options(-fsanitize=fuzzer-no-link)
+  add_custom_target(fuzzers)
 endif()
 
 enable_testing()
@@ -79,9 +85,9 @@ function(sluice_module name)
     foreach(source ${fuzzers})
       get_filename_component(fuzzer ${source} NAME_WE)
       add_executable(${fuzzer} ${source})
-      target_compile_options(${fuzzer} PRIVATE -fsanitize=fuzzer)
       target_link_options(${fuzzer} PRIVATE -fsanitize=fuzzer)
       target_link_libraries(${fuzzer} PRIVATE sluice_${name})
+      add_dependencies(fuzzers ${fuzzer})
     endforeach()
   endif()
 endfunction()
