@@ -13,12 +13,15 @@ namespace sluice::nn {
 
 // The rows that a batch touches in one table, as a dense matrix, and how occurrences find theirs.
 // Shapes       rows [U, dim] contiguous; index[f] [nnz of field f] (null where the table does not serve field f).
+// Semantics    where row_range[f] is given, every index of field f lies in it (its vocabulary's rows), so that work on a
+//              range of rows skips the fields that have none there; empty: nothing is known.
 template <class T>
 struct RowsView {
   const T* rows = nullptr;
   int64_t num_rows = 0;
   int64_t dim = 0;
   std::vector<const int32_t*> index;
+  std::vector<Range> row_range;
 };
 
 enum class Reduction { kSum, kMax };
