@@ -1,0 +1,49 @@
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+
+#include "base/status.h"
+#include "data/config.h"
+#include "data/features.h"
+#include "data/source.h"
+
+namespace sluice::data {
+
+enum class Purpose {
+  kTrain,    // data.train without the validation side of the split; shuffled, negatives down-sampled
+  kEval,     // data.eval, or the validation side of the split; file order, every sample
+  kPredict,  // data.eval, or data.train where that is empty; file order, every sample, labels may be absent
+};
+
+struct OpenOptions {
+  Purpose purpose = Purpose::kTrain;
+  int64_t batch_size = 2048;
+  int64_t epochs = 1;          // kTrain only
+  uint64_t seed = 1;           // of shuffle, split by hash and negatives
+  int num_reader_threads = 1;  // 0: Next itself reads and parses
+};
+
+// Opens a stream of batches. The stream is a function of the settings and the files' content, whatever the threads.
+// Memory       bounded by block_bytes, num_reader_threads, shuffle_window and batch_size, whatever the files' length.
+// Errors       kNotFound for a missing file or a glob without match, kIo for a folder or an unreadable file, kDataLoss for
+//              an empty or malformed file, kInvalidArgument for options that do not go together.
+Result<std::unique_ptr<BatchSource>> OpenSource(const DataConfig& data, const FittedFeatures& features,
+                                                const OpenOptions& options);
+
+// log(negative_keep_rate). A model trained on down-sampled negatives overstates the odds by 1 / rate, so its logit plus
+// this is the logit of the whole population: p = sigmoid(logit + LogitCorrection).
+double LogitCorrection(const DataConfig& data);
+
+// True where an evaluation source would have samples: data.eval or a split.
+bool HasEvaluation(const DataConfig& data);
+
+// Writes all samples of `source` (from its current position) to a packed file: columns in blocks, each with a checksum, and
+// the features and labels in its header. Written aside and renamed; nothing is left on failure. Returns the samples written.
+Result<int64_t> Pack(BatchSource* source, const DataConfig& data, const FittedFeatures& features, const std::string& path);
+
+// "auto" decided by the first file's name.
+std::string ResolveFormat(const DataConfig& data);
+
+}  // namespace sluice::data
