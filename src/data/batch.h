@@ -26,6 +26,7 @@ struct FieldColumn {
 struct Batch {
   int64_t size = 0;                      // samples
   int64_t first_sample = 0;              // index of the first sample in the order of training, over all epochs
+  int64_t epoch = 0;                     // of all its samples, from 0
   std::vector<float> labels;             // [size, num_labels]
   std::vector<float> sample_weights;     // [size], or empty: every weight is 1
   std::vector<float> dense;              // [size, num_dense], row-major
