@@ -37,6 +37,10 @@ class Visitor {
   virtual void Field(const char* key, std::vector<int64_t>& value, const Meta& meta) = 0;
   virtual void Field(const char* key, std::vector<double>& value, const Meta& meta) = 0;
 
+  // Says that the value just read for `key` does not do, for a rule that Meta cannot state; the reader reports it with
+  // file and line, other visitors ignore it.
+  virtual void Reject(const char* key, const std::string& message) {}
+
   // A nested struct.
   template <class S>
   void Struct(const char* key, S& value, const Meta& meta) {
@@ -50,7 +54,8 @@ class Visitor {
         key, meta, [&value](size_t n) { value.resize(n); }, [&value]() { return value.size(); },
         [&value](size_t i, Visitor& v) { value[i].Visit(v); }, [&prototype](Visitor& v) { prototype.Visit(v); });
   }
-  // A map from a name the user chooses to a struct, in the order written. A key such as C{1..26} stands for 26 names.
+  // A map from a name the user chooses to a struct, in the order written. A key such as C{1..26} stands for 26 names; a
+  // name that a later key covers again keeps its place, and the later key's settings refine the earlier ones.
   template <class S>
   void Map(const char* key, std::vector<std::pair<std::string, S>>& value, const Meta& meta) {
     S prototype{};
