@@ -1,0 +1,89 @@
+#include "comm/communicator.h"
+
+#include <chrono>
+#include <mutex>
+#include <thread>
+
+#include <gtest/gtest.h>
+
+#include "comm/contract_suite.h"
+#include "comm/in_process.h"
+
+namespace sluice::comm {
+namespace {
+
+using std::chrono::milliseconds;
+
+// body(communicator) on one thread per rank, each with a ledger of its own.
+template <class Body>
+void RunRanks(int size, milliseconds timeout, const Body& body) {
+  auto transports = MakeInProcessTransports(size);
+  std::vector<std::thread> threads;
+  for (int r = 0; r < size; ++r) {
+    threads.emplace_back([&, r] {
+      Communicator comm(std::move(transports[r]), std::make_shared<Ledger>(), timeout);
+      body(comm);
+    });
+  }
+  for (auto& thread : threads) thread.join();
+}
+
+class CommunicatorTest : public testing::TestWithParam<int> {};
+
+TEST_P(CommunicatorTest, KeepsTheContract) {
+  std::mutex mutex;
+  std::string failures;
+  RunRanks(GetParam(), milliseconds(30000), [&](Communicator& comm) {
+    const std::string mine = ContractSuite(comm).Run();
+    std::lock_guard lock(mutex);
+    failures += mine;
+  });
+  EXPECT_EQ(failures, "");
+}
+
+TEST_P(CommunicatorTest, SumOfSentBytesOfARingIsTwiceNMinusOneTimesTheBuffer) {
+  const int n = GetParam();
+  std::atomic<int64_t> sent{0}, received{0};
+  RunRanks(n, milliseconds(30000), [&](Communicator& comm) {
+    std::vector<float> data(12345);
+    EXPECT_TRUE(comm.AllReduce<float>(data, ReduceOp::kSum, Traffic::kPartials).ok());
+    sent += comm.ledger().totals().sent_bytes[static_cast<int>(Traffic::kPartials)];
+    received += comm.ledger().totals().received_bytes[static_cast<int>(Traffic::kPartials)];
+  });
+  EXPECT_EQ(sent.load(), 2LL * (n - 1) * 12345 * 4);
+  EXPECT_EQ(received.load(), sent.load());
+}
+
+INSTANTIATE_TEST_SUITE_P(Ranks, CommunicatorTest, testing::Range(1, 9));
+
+TEST(CommunicatorFaultTest, ASilentRankIsNamedWithinTheTimeout) {
+  std::mutex mutex;
+  std::vector<std::string> messages;
+  const auto start = Clock::now();
+  RunRanks(3, milliseconds(200), [&](Communicator& comm) {
+    if (comm.rank() == 1) return;  // never takes part
+    std::vector<float> data(100);
+    const Status status = comm.AllReduce<float>(data, ReduceOp::kSum, Traffic::kPartials);
+    EXPECT_EQ(status.code(), StatusCode::kUnavailable);
+    EXPECT_EQ(comm.Barrier().code(), StatusCode::kUnavailable) << "a failed communicator stays failed";
+    std::lock_guard lock(mutex);
+    messages.push_back(status.message());
+  });
+  EXPECT_LT(Clock::now() - start, std::chrono::seconds(5));
+  ASSERT_EQ(messages.size(), 2u);
+  EXPECT_TRUE(messages[0].find("rank 1") != std::string::npos || messages[1].find("rank 1") != std::string::npos);
+}
+
+TEST(CommunicatorFaultTest, LengthsThatDoNotMatchAreAnError) {
+  RunRanks(2, milliseconds(500), [&](Communicator& comm) {
+    std::vector<std::byte> data(comm.rank() == 0 ? 10 : 12);
+    const Status status = comm.Broadcast(data, 0, Traffic::kControl);
+    if (comm.rank() == 1) {
+      EXPECT_EQ(status.code(), StatusCode::kDataLoss);
+      EXPECT_NE(status.message().find("10 bytes"), std::string::npos);
+    }
+  });
+}
+
+}  // namespace
+}  // namespace sluice::comm
