@@ -21,6 +21,9 @@ struct BlockOptions {
   virtual std::shared_ptr<BlockOptions> Clone() const = 0;
 };
 
+// Names of all block types, sorted.
+std::vector<std::string> BlockTypeNames();
+
 // One block of a model as configured: `type` picks the options that follow.
 struct BlockConfig {
   std::string name;                  // also the name of its output edge
@@ -31,7 +34,8 @@ struct BlockConfig {
   template <class V>
   void Visit(V& v) {
     v.Field("name", name, {.text = "Name of the block and of its output edge.", .required = true});
-    v.Field("type", type, {.text = "Type of the block; the settings below depend on it.", .required = true});
+    v.Field("type", type, {.text = "Type of the block; the settings below depend on it.", .choices = BlockTypeNames(),
+                           .required = true});
     v.Field("inputs", inputs, {.text = "Edges that it reads; `dense` is the numeric features of the batch."});
     VisitOptions(v);
   }
@@ -58,11 +62,11 @@ struct BuildContext {
 struct BlockType {
   std::string type;
   std::string text;   // one sentence for the reference
-  std::function<std::shared_ptr<BlockOptions>()> make_options;
-  std::function<Result<std::unique_ptr<Block<float>>>(const BlockOptions&, BuildContext&)> make_f32;
-  std::function<Result<std::unique_ptr<Block<double>>>(const BlockOptions&, BuildContext&)> make_f64;
-  std::function<Result<std::unique_ptr<SparseOp<float>>>(const BlockOptions&, BuildContext&)> make_sparse_f32;
-  std::function<Result<std::unique_ptr<SparseOp<double>>>(const BlockOptions&, BuildContext&)> make_sparse_f64;
+  std::function<std::shared_ptr<BlockOptions>()> make_options = {};
+  std::function<Result<std::unique_ptr<Block<float>>>(const BlockOptions&, BuildContext&)> make_f32 = {};
+  std::function<Result<std::unique_ptr<Block<double>>>(const BlockOptions&, BuildContext&)> make_f64 = {};
+  std::function<Result<std::unique_ptr<SparseOp<float>>>(const BlockOptions&, BuildContext&)> make_sparse_f32 = {};
+  std::function<Result<std::unique_ptr<SparseOp<double>>>(const BlockOptions&, BuildContext&)> make_sparse_f64 = {};
 };
 
 // All block types, by name. Registered explicitly from nn/builtin_blocks.cc, so that a static library loses none.

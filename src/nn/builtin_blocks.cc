@@ -1,0 +1,38 @@
+#include "nn/builtin_blocks.h"
+
+#include "base/check.h"
+
+namespace sluice::nn {
+
+const std::map<std::string, BlockType>& BlockTypes() {
+  static const std::map<std::string, BlockType> types = [] {
+    std::map<std::string, BlockType> all;
+    for (auto make : {LinearType, FmType, EmbeddingType, MlpType, DenseLinearType, ConcatType, SumType}) {
+      BlockType type = make();
+      const std::string name = type.type;
+      SLUICE_CHECK(all.emplace(name, std::move(type)).second, "block type {} is registered twice", name);
+    }
+    return all;
+  }();
+  return types;
+}
+
+const BlockType* FindBlockType(const std::string& type) {
+  const auto found = BlockTypes().find(type);
+  return found == BlockTypes().end() ? nullptr : &found->second;
+}
+
+std::vector<std::string> BlockTypeNames() {
+  std::vector<std::string> names;
+  for (const auto& [name, type] : BlockTypes()) names.push_back(name);
+  return names;
+}
+
+void BlockConfig::VisitOptions(config::Visitor& v) {
+  const BlockType* found = FindBlockType(type);
+  if (found == nullptr) return;   // the visitor has already named the types that there are
+  if (options == nullptr) options = found->make_options();
+  options->Visit(v);
+}
+
+}  // namespace sluice::nn

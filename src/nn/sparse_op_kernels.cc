@@ -1,0 +1,266 @@
+#include <cmath>
+#include <limits>
+
+#include "nn/sparse_op_kernels.h"
+
+namespace sluice::SLUICE_ISA {
+namespace {
+
+using nn::FieldSlice;
+using nn::PairTerm;
+using nn::Pooling;
+
+constexpr int64_t kAhead = 16;       // occurrences between a prefetch and its use
+constexpr int64_t kSquares = sluice::kLanes;
+
+template <bool kWrite, class T>
+inline void PrefetchRow(const T* row, int64_t width) {
+  const char* begin = reinterpret_cast<const char*>(row);
+  const char* last = reinterpret_cast<const char*>(row + width) - 1;
+  // Four lines; the processor's own prefetcher follows a longer row.
+  __builtin_prefetch(begin, kWrite);
+  if (width * static_cast<int64_t>(sizeof(T)) > 128) {
+    __builtin_prefetch(begin + 64, kWrite);
+    __builtin_prefetch(begin + 128, kWrite);
+  }
+  __builtin_prefetch(last, kWrite);
+}
+
+// What every coefficient of the bag [begin, end) is multiplied with: 1, 1 / sum of weights, 1 / root of their squares.
+template <class T>
+inline T BagScale(const FieldSlice<T>& field, int64_t begin, int64_t end) {
+  if (field.pooling == Pooling::kSum || field.pooling == Pooling::kMax || begin == end) return T(1);
+  if (field.weights == nullptr) {
+    const T count = static_cast<T>(end - begin);
+    return T(1) / (field.pooling == Pooling::kMean ? count : std::sqrt(count));
+  }
+  T sum = 0;
+  for (int64_t j = begin; j < end; ++j) {
+    const T w = static_cast<T>(field.weights[j]);
+    sum += field.pooling == Pooling::kMean ? w : w * w;
+  }
+  if (sum == T(0)) return T(0);
+  return T(1) / (field.pooling == Pooling::kMean ? sum : std::sqrt(sum));
+}
+
+// Sum of the lanes in a fixed order.
+template <class T>
+inline T SumLanes(T* lanes) {
+  for (int64_t w = kSquares / 2; w > 0; w /= 2)
+    for (int64_t i = 0; i < w; ++i) lanes[i] += lanes[i + w];
+  return lanes[0];
+}
+
+template <int kWidth, class T>
+inline void AddSquares(const T* v, int64_t width, T scale, T* lanes) {
+  const int64_t n = kWidth > 0 ? kWidth : width;
+  int64_t d = 0;
+  for (; d + kSquares <= n; d += kSquares) {
+#pragma omp simd
+    for (int64_t i = 0; i < kSquares; ++i) lanes[i] += (scale * v[d + i]) * v[d + i];
+  }
+  for (int64_t i = 0; d + i < n; ++i) lanes[i] += (scale * v[d + i]) * v[d + i];
+}
+
+template <class T, int kWidth, bool kTerm>
+void PoolOneHot(const FieldSlice<T>& field, int64_t column, int64_t width, Range samples, bool accumulate, T* out,
+                int64_t ld, PairTerm<T> term) {
+  const int64_t n = kWidth > 0 ? kWidth : width;
+  for (int64_t i = samples.begin; i < samples.end; ++i, out += ld) {
+    const int64_t next = i + kAhead;
+    if (next < field.nnz && field.index[next] >= 0)
+      PrefetchRow<false>(field.rows + field.index[next] * field.dim + column, n);
+    const int64_t r = field.index[i];
+    if (r < 0) {
+      if (!accumulate)
+        for (int64_t d = 0; d < n; ++d) out[d] = T(0);
+      continue;
+    }
+    const T* v = field.rows + r * field.dim + column;
+    if (accumulate) {
+#pragma omp simd
+      for (int64_t d = 0; d < n; ++d) out[d] += v[d];
+    } else {
+#pragma omp simd
+      for (int64_t d = 0; d < n; ++d) out[d] = v[d];
+    }
+    if constexpr (kTerm) {
+      T lanes[kSquares] = {};
+      AddSquares<kWidth>(v, n, T(1), lanes);
+      const T w = term.weight_column >= 0 ? field.rows[r * field.dim + term.weight_column] : T(0);
+      term.q[(i - samples.begin) * term.q_ld] += w - T(0.5) * SumLanes(lanes);
+    }
+  }
+}
+
+template <class T, int kWidth, bool kTerm>
+void PoolBags(const FieldSlice<T>& field, int64_t column, int64_t width, Range samples, bool accumulate, T* out,
+              int64_t ld, PairTerm<T> term) {
+  const int64_t n = kWidth > 0 ? kWidth : width;
+  for (int64_t i = samples.begin; i < samples.end; ++i, out += ld) {
+    const int64_t begin = field.offsets != nullptr ? field.offsets[i] : i;
+    const int64_t end = field.offsets != nullptr ? field.offsets[i + 1] : i + 1;
+    const T scale = BagScale(field, begin, end);
+    T local[kWidth > 0 ? kWidth : 1] = {};
+    T lanes[kSquares] = {};
+    T linear = 0;
+    T* sum = kWidth > 0 ? local : out;
+    if (kWidth > 0 ? accumulate : !accumulate)
+      for (int64_t d = 0; d < n; ++d) sum[d] = kWidth > 0 ? out[d] : T(0);
+    for (int64_t j = begin; j < end; ++j) {
+      const int64_t next = j + kAhead;
+      if (next < field.nnz && field.index[next] >= 0)
+        PrefetchRow<false>(field.rows + field.index[next] * field.dim + column, n);
+      const int64_t r = field.index[j];
+      if (r < 0) continue;
+      const T* v = field.rows + r * field.dim + column;
+      const T c = field.weights != nullptr ? static_cast<T>(field.weights[j]) * scale : scale;
+#pragma omp simd
+      for (int64_t d = 0; d < n; ++d) sum[d] += c * v[d];
+      if constexpr (kTerm) {
+        AddSquares<kWidth>(v, n, c * c, lanes);
+        if (term.weight_column >= 0) linear += c * field.rows[r * field.dim + term.weight_column];
+      }
+    }
+    if constexpr (kWidth > 0)
+      for (int64_t d = 0; d < n; ++d) out[d] = local[d];
+    if constexpr (kTerm) term.q[(i - samples.begin) * term.q_ld] += linear - T(0.5) * SumLanes(lanes);
+  }
+}
+
+template <class T, int kWidth, bool kTerm>
+void AddGrad(const FieldSlice<T>& field, int64_t column, int64_t width, Range samples, Range owned, const T* grad,
+             int64_t ld, PairTerm<const T> term, T* row_grads) {
+  const int64_t n = kWidth > 0 ? kWidth : width;
+  const uint64_t num_owned = static_cast<uint64_t>(owned.size());
+  const auto is_owned = [&](int64_t r) { return static_cast<uint64_t>(r - owned.begin) < num_owned; };
+  const bool one_hot = field.offsets == nullptr;
+  for (int64_t i = samples.begin; i < samples.end; ++i) {
+    const int64_t begin = one_hot ? i : field.offsets[i];
+    const int64_t end = one_hot ? i + 1 : field.offsets[i + 1];
+    const T scale = one_hot && field.weights == nullptr ? T(1) : BagScale(field, begin, end);
+    const T* g = grad + (i - samples.begin) * ld;
+    if (i + kAhead / 2 < samples.end) PrefetchRow<false>(g + kAhead / 2 * ld, n);
+    for (int64_t j = begin; j < end; ++j) {
+      const int64_t next = j + kAhead;
+      if (next < field.nnz && is_owned(field.index[next])) {
+        PrefetchRow<true>(row_grads + field.index[next] * field.dim + column, n);
+        if constexpr (kTerm) PrefetchRow<false>(field.rows + field.index[next] * field.dim + column, n);
+      }
+      const int64_t r = field.index[j];
+      if (!is_owned(r)) continue;
+      T* target = row_grads + r * field.dim + column;
+      const T c = field.weights != nullptr ? static_cast<T>(field.weights[j]) * scale : scale;
+      if constexpr (kTerm) {
+        const T dq = term.q[(i - samples.begin) * term.q_ld];
+        const T* v = field.rows + r * field.dim + column;
+        const T self = dq * (c * c);
+#pragma omp simd
+        for (int64_t d = 0; d < n; ++d) target[d] += c * g[d] - self * v[d];
+        if (term.weight_column >= 0) row_grads[r * field.dim + term.weight_column] += c * dq;
+      } else {
+#pragma omp simd
+        for (int64_t d = 0; d < n; ++d) target[d] += c * g[d];
+      }
+    }
+  }
+}
+
+// Calls body<width>() with the widths that are worth a copy of the loops; 0 stands for any other.
+template <class Body>
+inline void WithWidth(int64_t width, const Body& body) {
+  switch (width) {
+    case 1: return body.template operator()<1>();
+    case 8: return body.template operator()<8>();
+    case 16: return body.template operator()<16>();
+    case 32: return body.template operator()<32>();
+    case 64: return body.template operator()<64>();
+    default: return body.template operator()<0>();
+  }
+}
+
+}  // namespace
+
+template <class T>
+void PoolField(const FieldSlice<T>& field, int64_t column, int64_t width, Range samples, bool accumulate, T* out,
+               int64_t ld, PairTerm<T> term) {
+  WithWidth(width, [&]<int kWidth>() {
+    const bool one_hot = field.offsets == nullptr && field.weights == nullptr;
+    if (term.q != nullptr && one_hot)
+      PoolOneHot<T, kWidth, true>(field, column, width, samples, accumulate, out, ld, term);
+    else if (term.q != nullptr)
+      PoolBags<T, kWidth, true>(field, column, width, samples, accumulate, out, ld, term);
+    else if (one_hot)
+      PoolOneHot<T, kWidth, false>(field, column, width, samples, accumulate, out, ld, term);
+    else
+      PoolBags<T, kWidth, false>(field, column, width, samples, accumulate, out, ld, term);
+  });
+}
+
+template <class T>
+void AddFieldGrad(const FieldSlice<T>& field, int64_t column, int64_t width, Range samples, Range owned, const T* grad,
+                  int64_t ld, PairTerm<const T> term, T* row_grads) {
+  WithWidth(width, [&]<int kWidth>() {
+    if (term.q != nullptr)
+      AddGrad<T, kWidth, true>(field, column, width, samples, owned, grad, ld, term, row_grads);
+    else
+      AddGrad<T, kWidth, false>(field, column, width, samples, owned, grad, ld, term, row_grads);
+  });
+}
+
+template <class T>
+void MaxField(const FieldSlice<T>& field, int64_t column, int64_t width, Range samples, T* out, int64_t ld) {
+  for (int64_t i = samples.begin; i < samples.end; ++i, out += ld) {
+    const int64_t begin = field.offsets != nullptr ? field.offsets[i] : i;
+    const int64_t end = field.offsets != nullptr ? field.offsets[i + 1] : i + 1;
+    for (int64_t d = 0; d < width; ++d) out[d] = -std::numeric_limits<T>::infinity();
+    for (int64_t j = begin; j < end; ++j) {
+      const int64_t next = j + kAhead;
+      if (next < field.nnz && field.index[next] >= 0)
+        PrefetchRow<false>(field.rows + field.index[next] * field.dim + column, width);
+      const int64_t r = field.index[j];
+      if (r < 0) continue;
+      const T* v = field.rows + r * field.dim + column;
+      const T c = field.weights != nullptr ? static_cast<T>(field.weights[j]) : T(1);
+#pragma omp simd
+      for (int64_t d = 0; d < width; ++d) {
+        const T x = c * v[d];
+        out[d] = x > out[d] ? x : out[d];
+      }
+    }
+  }
+}
+
+template <class T>
+void AddMaxGrad(const FieldSlice<T>& field, int64_t column, int64_t width, Range samples, Range owned,
+                const T* partial, int64_t partial_ld, const T* grad, int64_t ld, T* row_grads) {
+  for (int64_t i = samples.begin; i < samples.end; ++i) {
+    const int64_t begin = field.offsets != nullptr ? field.offsets[i] : i;
+    const int64_t end = field.offsets != nullptr ? field.offsets[i + 1] : i + 1;
+    const T* best = partial + (i - samples.begin) * partial_ld;
+    const T* g = grad + (i - samples.begin) * ld;
+    for (int64_t d = 0; d < width; ++d) {
+      for (int64_t j = begin; j < end; ++j) {
+        const int64_t r = field.index[j];
+        if (r < 0) continue;
+        const T c = field.weights != nullptr ? static_cast<T>(field.weights[j]) : T(1);
+        if (c * field.rows[r * field.dim + column + d] != best[d]) continue;
+        if (r >= owned.begin && r < owned.end) row_grads[r * field.dim + column + d] += c * g[d];
+        break;
+      }
+    }
+  }
+}
+
+#define SLUICE_INSTANTIATE(T)                                                                                         \
+  template void PoolField<T>(const FieldSlice<T>&, int64_t, int64_t, Range, bool, T*, int64_t, PairTerm<T>);          \
+  template void AddFieldGrad<T>(const FieldSlice<T>&, int64_t, int64_t, Range, Range, const T*, int64_t,              \
+                                PairTerm<const T>, T*);                                                               \
+  template void MaxField<T>(const FieldSlice<T>&, int64_t, int64_t, Range, T*, int64_t);                              \
+  template void AddMaxGrad<T>(const FieldSlice<T>&, int64_t, int64_t, Range, Range, const T*, int64_t, const T*,      \
+                              int64_t, T*);
+SLUICE_INSTANTIATE(float)
+SLUICE_INSTANTIATE(double)
+#undef SLUICE_INSTANTIATE
+
+}  // namespace sluice::SLUICE_ISA
