@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "base/status.h"
+#include "metric/metrics.h"
 #include "train/config.h"
 
 // What the verbs of the command line call, and what a C++ program may call in their place. Every function returns a
@@ -25,18 +26,6 @@ struct TrainOptions {
   bool quiet = false;              // no progress line
 };
 
-// One evaluation on held-out data.
-struct Metrics {
-  int64_t samples = 0;
-  double auc = 0;
-  double gauc = 0;                 // NaN where the data has no groups
-  double logloss = 0;
-  double normalized_entropy = 0;
-  double calibration = 0;          // mean prediction over mean label
-  double mse = 0;
-  std::map<std::string, double> by_name() const;
-};
-
 struct TrainReport {
   std::string run_dir;
   std::string checkpoint;          // path of the last checkpoint written, or empty
@@ -50,7 +39,7 @@ struct TrainReport {
   double cpu_s = 0;
   int64_t peak_rss_bytes = 0;
   bool evaluated = false;
-  Metrics eval;                    // of the model that was kept
+  metric::Metrics eval;                    // of the model that was kept
   int64_t best_step = 0;           // where early stopping took the model from; 0: the last step
   bool stopped_early = false;
   std::map<std::string, double> bytes_per_sample;   // by kind of traffic; one process sends nothing
@@ -62,6 +51,10 @@ struct TrainReport {
 //              checkpoint when InterruptFlag was set.
 Result<TrainReport> Train(const RunConfig& config, const TrainOptions& options);
 
+// The metrics as one line of text, and as the members of metrics.json (undefined ones left out).
+std::string ToText(const metric::Metrics& metrics);
+std::map<std::string, double> ByName(const metric::Metrics& metrics);
+
 // ---- eval, predict
 
 // `checkpoint` below: a checkpoint folder, a run folder (its best or newest checkpoint), or its checkpoints/ folder.
@@ -71,7 +64,7 @@ struct EvaluateOptions {
   std::vector<std::string> overrides;       // "key.path=value" over the checkpoint's configuration
   std::string json;                         // also write the metrics here
 };
-Result<Metrics> Evaluate(const EvaluateOptions& options);
+Result<metric::Metrics> Evaluate(const EvaluateOptions& options);
 
 struct PredictOptions {
   std::string checkpoint;

@@ -22,7 +22,7 @@ struct EarlyStoppingConfig {
   void Visit(V& v) {
     v.Field("metric", metric,
             {.text = "Metric of the evaluations that decides which model is best.",
-             .choices = {"auc", "gauc", "logloss", "normalized_entropy", "mse"}});
+             .choices = {"auc", "gauc", "logloss", "normalized_entropy", "rmse"}});
     v.Field("patience", patience,
             {.text = "Evaluations without improvement after which training stops and the best model is restored; "
                      "0: train to the end and keep the last model.",

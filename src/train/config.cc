@@ -1,0 +1,38 @@
+#include "train/config.h"
+
+#include <algorithm>
+
+namespace sluice::train {
+
+Status Validate(const RunConfig& config) {
+  if (config.data.train.empty() && config.bench.data != "memory")
+    return InvalidArgument("data.train: no training files");
+  if (config.train.early_stopping.patience > 0 && config.data.eval.empty() && config.data.split.kind == "none")
+    return InvalidArgument("train.early_stopping.patience: needs held-out data; set data.eval or data.split.kind");
+  if (config.precision == "fp64" && config.deterministic)
+    return InvalidArgument("precision: fp64 is the plain path for tests and knows no deterministic mode; set "
+                           "threads: 1 for equal bits");
+  if (config.checkpoint.resume == "" )
+    return InvalidArgument("checkpoint.resume: auto, never, or the path of a checkpoint");
+  return Status::Ok();
+}
+
+embedding::TableConfig TableSettings(const RunConfig& config, const std::string& name) {
+  const auto find = [&](const std::string& wanted) {
+    return std::find_if(config.tables.begin(), config.tables.end(), [&](const auto& t) { return t.first == wanted; });
+  };
+  auto found = find(name);
+  if (found == config.tables.end()) found = find("default");
+  return found == config.tables.end() ? embedding::TableConfig{} : found->second;
+}
+
+RunConfig ConfigForFiles(const std::vector<std::string>& train_files, const std::vector<std::string>& eval_files,
+                         const std::string& preset) {
+  RunConfig config;
+  config.data.train = train_files;
+  config.data.eval = eval_files;
+  if (!preset.empty()) config.model.preset = preset;
+  return config;
+}
+
+}  // namespace sluice::train

@@ -1,0 +1,79 @@
+#include "train/evaluation.h"
+
+#include <cmath>
+#include <vector>
+
+#include "metric/evaluator.h"
+#include "train/host_stage.h"
+#include "train/worker.h"
+
+namespace sluice::train {
+
+template <class T>
+Status ScoreSource(ModelState<T>* state, data::BatchSource* source, ThreadPool* pool, const ScoreOptions& options,
+                   const ScoreVisitor& visit) {
+  HostStageOptions host_options;
+  host_options.mode = embedding::ResolveMode::kLookup;
+  host_options.overlap = options.overlap;
+  host_options.queue_depth = options.queue_depth;
+  Worker<T> worker(state, pool, {});
+  HostStage<T> host(source, state->tables.get(), pool, host_options);
+  std::vector<float> scores;
+  try {
+    while (true) {
+      SLUICE_ASSIGN_OR_RETURN(const auto item, host.Next());
+      if (item.event == HostStage<T>::Event::kEnd) return Status::Ok();
+      if (options.stop != nullptr && options.stop->load(std::memory_order_relaxed))
+        return Status(StatusCode::kCancelled, "interrupted");
+      WorkingSet* set = item.set;
+      worker.Predict(*set);
+      state->tables->Release(*set);
+      const T* logits = worker.logits();
+      scores.resize(static_cast<size_t>(set->batch.size) * state->schema.num_labels());
+      for (size_t i = 0; i < scores.size(); ++i)
+        scores[i] = static_cast<float>(static_cast<double>(logits[i]) + options.logit_correction);
+      SLUICE_RETURN_IF_ERROR(visit(set->batch, scores.data()));
+      host.Recycle(set);
+    }
+  } catch (const StatusError& error) {
+    return error.status();
+  }
+}
+
+template <class T>
+Result<metric::Metrics> EvaluateSource(ModelState<T>* state, nn::LossKind loss, data::BatchSource* source,
+                                       ThreadPool* pool, const ScoreOptions& options) {
+  metric::EvaluatorOptions evaluator_options;
+  evaluator_options.scores = loss == nn::LossKind::kBce ? metric::ScoreKind::kLogit : metric::ScoreKind::kValue;
+  evaluator_options.num_labels = state->schema.num_labels();
+  evaluator_options.grouped = state->schema.has_group;
+  metric::Evaluator evaluator(evaluator_options);
+  SLUICE_RETURN_IF_ERROR(ScoreSource<T>(state, source, pool, options, [&](const data::Batch& batch, const float* scores) {
+    return evaluator.Add({{scores, batch.labels.size()}, batch.labels, batch.sample_weights, batch.groups});
+  }));
+  return evaluator.Finish();
+}
+
+Result<double> Goodness(const metric::Metrics& metrics, const std::string& name) {
+  double value = metric::kUndefined;
+  if (name == "auc") value = metrics.auc;
+  if (name == "gauc") value = metrics.gauc;
+  if (name == "logloss") value = -metrics.logloss;
+  if (name == "normalized_entropy") value = -metrics.ne;
+  if (name == "rmse") value = -metrics.rmse;
+  if (std::isnan(value))
+    return InvalidArgument("train.early_stopping.metric: the held-out data does not define {} (one class only, or no "
+                           "groups)", name);
+  return value;
+}
+
+template Status ScoreSource(ModelState<float>*, data::BatchSource*, ThreadPool*, const ScoreOptions&,
+                            const ScoreVisitor&);
+template Status ScoreSource(ModelState<double>*, data::BatchSource*, ThreadPool*, const ScoreOptions&,
+                            const ScoreVisitor&);
+template Result<metric::Metrics> EvaluateSource(ModelState<float>*, nn::LossKind, data::BatchSource*, ThreadPool*,
+                                                const ScoreOptions&);
+template Result<metric::Metrics> EvaluateSource(ModelState<double>*, nn::LossKind, data::BatchSource*, ThreadPool*,
+                                                const ScoreOptions&);
+
+}  // namespace sluice::train

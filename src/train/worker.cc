@@ -1,0 +1,185 @@
+#include "train/worker.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+
+#include <fmt/format.h>
+
+#include "train/stopwatch.h"
+#include "train/train_kernels.h"
+
+namespace sluice::train {
+namespace {
+
+// Dense parameters of one task of an update; a multiple of a cache line.
+constexpr int64_t kDensePart = 32768;
+
+}  // namespace
+
+template <class T>
+Worker<T>::Worker(ModelState<T>* state, ThreadPool* pool, const WorkerOptions& options)
+    : state_(state), pool_(pool), options_(options), workspace_(state->net->MakeWorkspace()) {}
+
+template <class T>
+void Worker<T>::Train(const WorkingSet& set) {
+  Stopwatch watch;
+  step_ = set.step;
+  state_->tables->Gather(set, *pool_, &buffers_);
+  times_.gather_s += watch.Lap();
+  const nn::StepInfo info{set.step, set.batch.first_sample, set.batch.size, true, options_.seed};
+  try {
+    state_->net->TrainStep(set.batch, buffers_.views, state_->params.data(), state_->buffers.data(), info, *pool_,
+                           workspace_.get());
+  } catch (const StatusError& error) {
+    if (error.status().code() == StatusCode::kNumeric) ThrowNotFinite(set, error.status());
+    throw;
+  }
+  times_.net_s += watch.Lap();
+  Update(set);
+  times_.update_s += watch.Lap();
+}
+
+template <class T>
+void Worker<T>::Predict(const WorkingSet& set) {
+  state_->tables->Gather(set, *pool_, &buffers_);
+  try {
+    state_->net->Predict(set.batch, buffers_.views, state_->params.data(), state_->buffers.data(), *pool_,
+                         workspace_.get());
+  } catch (const StatusError& error) {
+    if (error.status().code() == StatusCode::kNumeric) ThrowNotFinite(set, error.status());
+    throw;
+  }
+}
+
+template <class T>
+void Worker<T>::RowGradients(const WorkingSet& set, const RowTask& task) {
+  const int64_t dim = state_->tables->need(task.table).dim;
+  const int64_t begin = set.tables[task.table][task.run].begin;
+  const Range rows{begin + task.rows.begin, begin + task.rows.end};
+  T* grads = buffers_.grads[task.table].data();
+  state_->net->RowGradients(set.batch, buffers_.views, task.table, rows, workspace_.get(), grads);
+  if (!options_.check_finite) return;
+  if (SLUICE_DISPATCH(AllFinite)(grads + rows.begin * dim, rows.size() * dim)) [[likely]] return;
+  for (int64_t row = rows.begin; row < rows.end; ++row) {
+    if (SLUICE_DISPATCH(AllFinite)(grads + row * dim, dim)) continue;
+    throw StatusError(NumericError(
+        "step {}: table {}: gradient of {} is not finite; lower the learning rate, or set train.clip_norm", set.step,
+        state_->tables->need(task.table).name,
+        state_->tables->DescribeRow(set, state_->schema, static_cast<int32_t>(row))));
+  }
+}
+
+template <class T>
+void Worker<T>::ApplyDense(int part, int parts) {
+  const int64_t size = state_->params.size();
+  const int64_t blocks = (size + nn::kParamAlignment - 1) / nn::kParamAlignment;
+  const Range range = PartRange(blocks, part, parts);
+  const int64_t begin = range.begin * nn::kParamAlignment;
+  const int64_t end = std::min(size, range.end * nn::kParamAlignment);
+  if (begin < end)
+    optim::UpdateSpan(step_rule_, step_, state_->params.data(), dense_grad_, state_->slots.data(), size, begin, end);
+}
+
+template <class T>
+void Worker<T>::Update(const WorkingSet& set) {
+  TableSet<T>& tables = *state_->tables;
+  tables.BeginStep(set.step);
+  step_rule_ = state_->rule;
+  step_rule_.learning_rate = state_->schedule.LearningRate(set.step);
+  dense_grad_ = nn::Net<T>::dense_grad(*workspace_);
+  tables.MakeUpdateTasks(set, pool_->num_threads(), &tasks_);
+  const bool two_passes = options_.clip_norm > 0 || options_.clip_norm_dense > 0;
+  if (two_passes) ClipByNorm(set);
+
+  const int64_t num_row_tasks = static_cast<int64_t>(tasks_.size());
+  const int dense_parts = static_cast<int>((state_->params.size() + kDensePart - 1) / kDensePart);
+  pool_->ForEach(num_row_tasks + dense_parts, [&](int64_t task, int) {
+    if (task >= num_row_tasks) {
+      ApplyDense(static_cast<int>(task - num_row_tasks), dense_parts);
+      return;
+    }
+    if (!two_passes) RowGradients(set, tasks_[task]);
+    tables.Apply(set, tasks_[task], buffers_);
+  });
+  tables.ApplyDefaults(set, buffers_);
+}
+
+template <class T>
+double Worker<T>::SumOfSquaresOfRows(const WorkingSet& set) {
+  // Per row, then over rows in their order: the sum does not depend on how the work was cut.
+  double sum = 0;
+  for (int t = 0; t < state_->tables->size(); ++t) {
+    const int64_t dim = state_->tables->need(t).dim;
+    row_squares_.assign(static_cast<size_t>(set.ids.num_unique()), 0.0);
+    for (const auto& run : set.tables[t]) {
+      pool_->ForParts(run.end - run.begin, [&](Range range, int) {
+        for (int64_t row = run.begin + range.begin; row < run.begin + range.end; ++row)
+          row_squares_[row] = optim::SumOfSquares(buffers_.grads[t].data() + row * dim, dim);
+      });
+    }
+    for (double square : row_squares_) sum += square;
+  }
+  return sum;
+}
+
+template <class T>
+void Worker<T>::ClipByNorm(const WorkingSet& set) {
+  pool_->ForEach(static_cast<int64_t>(tasks_.size()), [&](int64_t task, int) { RowGradients(set, tasks_[task]); });
+  const int64_t size = state_->params.size();
+  clipped_.Resize(size);
+  std::memcpy(clipped_.data(), dense_grad_, static_cast<size_t>(size) * sizeof(T));
+  dense_grad_ = clipped_.data();
+  double dense_square = optim::SumOfSquares(clipped_.data(), size);
+  if (options_.clip_norm_dense > 0) {
+    const double factor = optim::ClipFactor(std::sqrt(dense_square), options_.clip_norm_dense);
+    if (factor < 1) optim::ScaleSpan(clipped_.data(), size, static_cast<T>(factor));
+    dense_square *= factor * factor;
+  }
+  if (options_.clip_norm <= 0) return;
+  const double norm = std::sqrt(dense_square + SumOfSquaresOfRows(set));
+  const double factor = optim::ClipFactor(norm, options_.clip_norm);
+  if (factor >= 1) return;
+  optim::ScaleSpan(clipped_.data(), size, static_cast<T>(factor));
+  for (int t = 0; t < state_->tables->size(); ++t) {
+    const int64_t dim = state_->tables->need(t).dim;
+    for (const auto& run : set.tables[t]) {
+      pool_->ForParts(run.end - run.begin, [&](Range range, int) {
+        optim::ScaleSpan(buffers_.grads[t].data() + (run.begin + range.begin) * dim, range.size() * dim,
+                         static_cast<T>(factor));
+      });
+    }
+  }
+}
+
+template <class T>
+void Worker<T>::ThrowNotFinite(const WorkingSet& set, const Status& status) {
+  std::string cause;
+  for (size_t i = 0; i < set.batch.dense.size() && cause.empty(); ++i) {
+    if (std::isfinite(set.batch.dense[i])) continue;
+    const int64_t n = state_->schema.num_dense();
+    cause = fmt::format("; numeric feature {} of sample {} is not finite",
+                        state_->schema.dense[i % n], set.batch.first_sample + static_cast<int64_t>(i) / n);
+  }
+  for (int t = 0; t < state_->tables->size() && cause.empty(); ++t) {
+    const int64_t dim = state_->tables->need(t).dim;
+    for (const auto& run : set.tables[t]) {
+      for (int32_t row = run.begin; row < run.end && cause.empty(); ++row) {
+        if (SLUICE_DISPATCH(AllFinite)(buffers_.rows[t].data() + row * dim, dim)) continue;
+        cause = fmt::format("; table {}: the row of {} is not finite", state_->tables->need(t).name,
+                            state_->tables->DescribeRow(set, state_->schema, row));
+      }
+    }
+  }
+  for (const auto& param : state_->net->params().params()) {
+    if (!cause.empty()) break;
+    if (!SLUICE_DISPATCH(AllFinite)(state_->params.data() + param.offset, param.size))
+      cause = fmt::format("; parameter {} is not finite", param.name);
+  }
+  throw StatusError(Status(status.code(), status.message() + cause));
+}
+
+template class Worker<float>;
+template class Worker<double>;
+
+}  // namespace sluice::train

@@ -1,0 +1,38 @@
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "data/batch.h"
+#include "embedding/table.h"
+#include "embedding/virtual_ids.h"
+
+namespace sluice::train {
+
+// Seconds that the host stage spent on a batch, for the time-by-part report.
+struct HostTimes {
+  double read_s = 0;      // waiting for the source included
+  double unique_s = 0;
+  double resolve_s = 0;
+};
+
+// A run of consecutive unique keys that one table serves, resolved together.
+struct ResolvedRun {
+  int32_t begin = 0, end = 0;                  // indices into VirtualIds::unique
+  std::vector<embedding::KeyBlock> blocks;     // of each vocabulary in the run, relative to `begin`
+  embedding::Resolved rows;
+};
+
+// A batch on its way from the reader to the worker: its samples, unique keys and pinned rows. Objects circulate, so
+// nothing here is allocated anew once their vectors have grown.
+struct WorkingSet {
+  data::Batch batch;
+  embedding::VirtualIds ids;
+  std::vector<std::vector<ResolvedRun>> tables;   // [table][run]
+  int64_t step = 0;                               // counts from 1
+  std::string position;                           // of the source after this batch
+  HostTimes times;
+};
+
+}  // namespace sluice::train
