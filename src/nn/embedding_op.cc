@@ -94,7 +94,7 @@ Result<std::unique_ptr<SparseOp<T>>> Make(const BlockOptions& base, BuildContext
   SLUICE_ASSIGN_OR_RETURN(auto fields, ResolveFields(context.name, options.fields, *context.schema));
   SLUICE_ASSIGN_OR_RETURN(auto poolings, Poolings(options, fields, context));
   SLUICE_ASSIGN_OR_RETURN(const int64_t column,
-                          context.request_columns(options.table, fields, options.dim, options.share));
+                          context.request_columns(options.table, fields, options.dim, options.share, ColumnStart::kTable));
   return std::unique_ptr<SparseOp<T>>(
       new Embedding<T>(options.table, std::move(fields), std::move(poolings), column, options.dim));
 }

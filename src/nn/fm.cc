@@ -83,10 +83,12 @@ Result<std::unique_ptr<SparseOp<T>>> Make(const BlockOptions& base, BuildContext
   const int64_t num_labels = context.schema->num_labels();
   int64_t weight_column = -1;
   if (options.linear) {
-    SLUICE_ASSIGN_OR_RETURN(weight_column, context.request_columns(options.table, fields, num_labels, ""));
+    SLUICE_ASSIGN_OR_RETURN(weight_column, context.request_columns(options.table, fields, num_labels, "",
+                                                                   ColumnStart::kZero));
   }
   SLUICE_ASSIGN_OR_RETURN(const int64_t factor_column, context.request_columns(options.table, fields,
-                                                                               num_labels * options.dim, options.share));
+                                                                               num_labels * options.dim, options.share,
+                                                                               ColumnStart::kTable));
   return std::unique_ptr<SparseOp<T>>(
       new Fm<T>(options.table, std::move(fields), weight_column, factor_column, options.dim, num_labels));
 }

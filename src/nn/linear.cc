@@ -50,7 +50,8 @@ Result<std::unique_ptr<SparseOp<T>>> Make(const BlockOptions& base, BuildContext
   const auto& options = static_cast<const LinearOptions&>(base);
   SLUICE_ASSIGN_OR_RETURN(auto fields, ResolveFields(context.name, options.fields, *context.schema));
   const int64_t num_labels = context.schema->num_labels();
-  SLUICE_ASSIGN_OR_RETURN(const int64_t column, context.request_columns(options.table, fields, num_labels, ""));
+  SLUICE_ASSIGN_OR_RETURN(const int64_t column, context.request_columns(options.table, fields, num_labels, "",
+                                                                        ColumnStart::kZero));
   return std::unique_ptr<SparseOp<T>>(new Linear<T>(options.table, std::move(fields), column, num_labels));
 }
 

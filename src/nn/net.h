@@ -33,6 +33,7 @@ struct TableNeed {
   std::string name;
   int64_t dim = 0;
   std::vector<int> fields;   // schema indices, sorted
+  std::vector<Range> zero_columns;   // columns that are zero in new rows whatever the table's settings (linear weights)
 };
 
 struct LossSums {

@@ -44,6 +44,9 @@ struct BlockConfig {
   void VisitOptions(config::Visitor& v);
 };
 
+// Initial values of the columns that an operator asks for in new rows.
+enum class ColumnStart { kTable, kZero };
+
 // What a block is built from.
 struct BuildContext {
   const data::Schema* schema = nullptr;
@@ -53,8 +56,9 @@ struct BuildContext {
   ParamRegistry* params = nullptr;
   // Columns that a weights-rich operator asks for: (table, fields, columns) -> first column. The net gathers these
   // requests; a table's width is the sum of what its operators ask for, operators that name the same `share` excepted.
+  // `start` says whether new rows hold zeros there (TableNeed::zero_columns) or what the table's settings say.
   std::function<Result<int64_t>(const std::string& table, const std::vector<int>& fields, int64_t columns,
-                                const std::string& share)>
+                                const std::string& share, ColumnStart start)>
       request_columns;
 };
 
