@@ -41,10 +41,12 @@ struct StepInfo {
 // One piece of a batch passing through one block.
 // Shapes       in[i] [n, input width i]; out [n, output width]; n = rows of the piece.
 // Semantics    Forward fills out from in. Backward gets in, out, out_grad and fills in_grad[i] (skips an empty one: that
-//              input needs no gradient; adds to it where accumulate[i] is set, else overwrites), and overwrites the
-//              block's gradients at param_grads + its offsets.
+//              input needs no gradient; adds to it where accumulate[i] is set, else overwrites), and ADDS the piece's
+//              parameter gradients to param_grads + its offsets (the executor clears them once per step, since one thread
+//              takes several pieces one after another).
 // Memory       state is scratch of Block::state_size(n) bytes, 64-byte aligned, kept from Forward to Backward of the same
-//              piece; a block holds nothing else between the two, so several micro-batches can be in flight.
+//              piece; a block holds nothing else between the two, so several micro-batches can be in flight. Views carry
+//              their own `ld`; nothing is promised about their alignment beyond T's (the dense edge is the batch itself).
 template <class T>
 struct BlockIo {
   std::vector<Matrix<const T>> in;
@@ -56,6 +58,7 @@ struct BlockIo {
   T* param_grads = nullptr;        // flat, of this piece alone
   const T* buffers = nullptr;      // flat buffer of state that is not trained
   std::byte* state = nullptr;
+  const std::byte* shared = nullptr;        // [shared_size()], filled by Prepare at the start of the step
   const double* forward_totals = nullptr;   // [num_batch_sums()] over the whole batch
   const double* backward_totals = nullptr;
   Range samples;                   // rows of the batch that this piece covers
@@ -74,6 +77,20 @@ class Block {
   virtual size_t state_size(int64_t rows) const { return 0; }
   virtual void Forward(BlockIo<T>& io) const = 0;
   virtual void Backward(BlockIo<T>& io) const = 0;
+
+  // Work on the parameters alone, done once per step before any piece: packed or bf16 copies of weights. Tasks run
+  // concurrently.
+  virtual size_t shared_size() const { return 0; }
+  virtual int num_prepare_tasks() const { return 0; }
+  virtual void Prepare(int task, const T* params, bool training, std::byte* shared) const {}
+
+  // Dense products per sample, as docs/performance.md counts them: 2 per multiply-add.
+  struct Flops {
+    double forward = 0;
+    double backward = 0;        // without the gradient of the block's inputs
+    double input_backward = 0;  // that gradient, left out where the inputs need none
+  };
+  virtual Flops flops() const { return {}; }
 
   // A block whose output depends on the whole batch (BatchNorm) takes part in two phases. For every logical chunk it
   // first adds that chunk's sums to `sums` [num_batch_sums()]; the executor combines them in chunk order (and across

@@ -37,7 +37,6 @@ class DenseLinear final : public Block<T> {
     for (size_t p = 0; p < widths_.size(); ++p) {
       const T* weight = io.params + offsets_[p];
       T* weight_grad = io.param_grads + offsets_[p];
-      std::fill(weight_grad, weight_grad + widths_[p] * num_labels_, T(0));
       for (int64_t i = 0; i < io.out_grad.rows; ++i) {
         const T* x = io.in[p].row(i);
         const T* g = io.out_grad.row(i);

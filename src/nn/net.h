@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "base/chunks.h"
 #include "base/status.h"
 #include "base/thread_pool.h"
 #include "data/batch.h"
@@ -33,6 +34,7 @@ struct TableNeed {
   std::string name;
   int64_t dim = 0;
   std::vector<int> fields;   // schema indices, sorted
+  std::vector<Range> zero_columns;   // columns that new rows start with zeros in, whatever the table's settings say
   std::vector<Range> zero_columns;   // columns that are zero in new rows whatever the table's settings (linear weights)
 };
 
