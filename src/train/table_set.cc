@@ -29,7 +29,10 @@ Result<std::unique_ptr<TableSet<T>>> TableSet<T>::Make(const data::Schema& schem
     if (!rule.ok()) return rule.status().WithContext(fmt::format("tables.{}.optimizer", need.name));
     auto schedule = optim::Schedule::Make(config.optimizer.schedule, config.optimizer.learning_rate);
     if (!schedule.ok()) return schedule.status().WithContext(fmt::format("tables.{}.optimizer.schedule", need.name));
-    auto table = embedding::MakeTable<T>(need.name, need.dim, config, seed);
+    std::vector<embedding::ColumnInit> columns;
+    for (const Range& zero : need.zero_columns)
+      columns.push_back({.begin = zero.begin, .end = zero.end, .kind = embedding::InitKind::kZero, .scale = 0});
+    auto table = embedding::MakeTable<T>(need.name, need.dim, config, seed, std::move(columns));
     if (!table.ok()) return table.status().WithContext(fmt::format("tables.{}", need.name));
     set->tables_.push_back(std::move(table).value());
     set->rules_.push_back(*rule);
