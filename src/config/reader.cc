@@ -277,7 +277,7 @@ class Reader : public Visitor {
       const std::string shown = Shown(entry.key);
       ReportAt(entry.place, shown, message);
       problems_.back().unknown_key = entry.key;
-      if (!nearest.empty() && EditDistance(entry.key.substr(0, 100), nearest) > 2)
+      if (!nearest.empty() && NameDistance(entry.key.substr(0, 100), nearest) > 2)
         problems_.back().message += fmt::format(" Known here: {}.", fmt::join(scope.known, ", "));
     }
   }

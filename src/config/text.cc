@@ -73,13 +73,19 @@ int EditDistance(std::string_view a, std::string_view b) {
   return last[b.size()];
 }
 
+int NameDistance(std::string_view word, std::string_view name) {
+  const int distance = EditDistance(word, name);
+  const bool starts = word.size() >= 3 && name.substr(0, word.size()) == word;
+  return starts ? std::min(distance, 2) : distance;
+}
+
 std::string Nearest(std::string_view word, const std::vector<std::string>& candidates) {
   // A key of a megabyte is nobody's typing mistake; its start tells as much.
   word = word.substr(0, 100);
   std::string nearest;
   int least = -1;
   for (const std::string& candidate : candidates) {
-    const int distance = EditDistance(word, candidate);
+    const int distance = NameDistance(word, candidate);
     if (least >= 0 && distance >= least) continue;
     least = distance;
     nearest = candidate;

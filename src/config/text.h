@@ -11,7 +11,10 @@ namespace sluice::config {
 // Damerau-Levenshtein distance (insert, delete, replace, swap of neighbours), letters compared without case.
 int EditDistance(std::string_view a, std::string_view b);
 
-// The candidate at the least distance from `word`, the first of equals; empty when there are none.
+// How far a user's `word` is from a `name`: the edit distance, but at most 2 where the word is the name's first part.
+int NameDistance(std::string_view word, std::string_view name);
+
+// The candidate at the least NameDistance from `word`, the first of equals; empty when there are none.
 std::string Nearest(std::string_view word, const std::vector<std::string>& candidates);
 
 // Replaces ${NAME} and ${NAME:-default} by environment variables; $${ stands for a literal ${.
