@@ -103,7 +103,8 @@ class [[nodiscard]] Result {
     SLUICE_CHECK(ok(), "value() of a failed Result: {}", status_.message());
     return *value_;
   }
-  T&& value() && {
+  // By value, so that `for (auto& x : F().value())` does not outlive what it walks.
+  T value() && {
     SLUICE_CHECK(ok(), "value() of a failed Result: {}", status_.message());
     return std::move(*value_);
   }
