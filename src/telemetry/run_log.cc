@@ -1,0 +1,55 @@
+#include "telemetry/run_log.h"
+
+#include <cmath>
+#include <string_view>
+
+#include <nlohmann/json.hpp>
+
+namespace sluice::telemetry {
+namespace {
+
+// The lines to keep of a log that goes on after `step`.
+std::string LinesUpTo(std::string_view text, int64_t step) {
+  std::string kept;
+  for (size_t end = text.find('\n'); end != std::string_view::npos; end = text.find('\n')) {
+    const std::string_view line = text.substr(0, end);
+    text.remove_prefix(end + 1);
+    const auto json = nlohmann::json::parse(line.begin(), line.end(), nullptr, false);
+    const bool later = json.is_object() && json.contains("step") && json["step"].is_number() && json["step"] > step;
+    if (json.is_discarded() || later) continue;
+    kept.append(line);
+    kept += '\n';
+  }
+  return kept;
+}
+
+}  // namespace
+
+Status RunLog::Open(const std::string& path, int64_t resume_step) {
+  std::string kept;
+  if (resume_step >= 0) {
+    auto before = ReadWholeFile(path);
+    if (before.ok())
+      kept = LinesUpTo(*before, resume_step);
+    else if (before.status().code() != StatusCode::kNotFound)
+      return before.status();
+  }
+  SLUICE_RETURN_IF_ERROR(file_.Open(path));
+  SLUICE_RETURN_IF_ERROR(file_.Write(kept));
+  return file_.Flush();
+}
+
+Status RunLog::Write(const StepRecord& record) {
+  nlohmann::ordered_json json;
+  json["event"] = record.event;
+  json["step"] = record.step;
+  json["samples"] = record.samples;
+  for (const auto& [name, value] : record.values)
+    json[name] = std::isfinite(value) ? nlohmann::ordered_json(value) : nlohmann::ordered_json(nullptr);
+  SLUICE_RETURN_IF_ERROR(file_.Write(json.dump() + "\n"));
+  return file_.Flush();
+}
+
+Status RunLog::Close() { return file_.Finish(); }
+
+}  // namespace sluice::telemetry
