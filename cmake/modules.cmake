@@ -4,7 +4,7 @@
 #   foo_test.cc        unit tests, one executable per module, ctest label "fast"
 #   foo_slow_test.cc   longer tests, one executable per module, ctest label "slow"
 #   foo_fuzz.cc        a libFuzzer target of its own (option SLUICE_FUZZERS, clang), part of target "fuzzers"
-set(SLUICE_WARNINGS -Wall -Wextra -Wshadow -Wnon-virtual-dtor -Wno-unused-parameter)
+set(SLUICE_WARNINGS -Wall -Wextra -Wshadow -Wnon-virtual-dtor -Wno-unused-parameter -Wno-missing-field-initializers)
 if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU" AND CMAKE_CXX_COMPILER_VERSION VERSION_LESS 13)
   list(APPEND SLUICE_WARNINGS -Wno-restrict)  # false alarms on std::string operator+
 endif()

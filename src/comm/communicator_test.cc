@@ -1,39 +1,25 @@
 #include "comm/communicator.h"
 
+#include <atomic>
 #include <chrono>
 #include <mutex>
-#include <thread>
 
 #include <gtest/gtest.h>
 
 #include "comm/contract_suite.h"
-#include "comm/in_process.h"
+#include "comm/rank_threads.h"
 
 namespace sluice::comm {
 namespace {
 
 using std::chrono::milliseconds;
 
-// body(communicator) on one thread per rank, each with a ledger of its own.
-template <class Body>
-void RunRanks(int size, milliseconds timeout, const Body& body) {
-  auto transports = MakeInProcessTransports(size);
-  std::vector<std::thread> threads;
-  for (int r = 0; r < size; ++r) {
-    threads.emplace_back([&, r] {
-      Communicator comm(std::move(transports[r]), std::make_shared<Ledger>(), timeout);
-      body(comm);
-    });
-  }
-  for (auto& thread : threads) thread.join();
-}
-
 class CommunicatorTest : public testing::TestWithParam<int> {};
 
 TEST_P(CommunicatorTest, KeepsTheContract) {
   std::mutex mutex;
   std::string failures;
-  RunRanks(GetParam(), milliseconds(30000), [&](Communicator& comm) {
+  RunRankThreads(GetParam(), milliseconds(30000), [&](Communicator& comm) {
     const std::string mine = ContractSuite(comm).Run();
     std::lock_guard lock(mutex);
     failures += mine;
@@ -44,7 +30,7 @@ TEST_P(CommunicatorTest, KeepsTheContract) {
 TEST_P(CommunicatorTest, SumOfSentBytesOfARingIsTwiceNMinusOneTimesTheBuffer) {
   const int n = GetParam();
   std::atomic<int64_t> sent{0}, received{0};
-  RunRanks(n, milliseconds(30000), [&](Communicator& comm) {
+  RunRankThreads(n, milliseconds(30000), [&](Communicator& comm) {
     std::vector<float> data(12345);
     EXPECT_TRUE(comm.AllReduce<float>(data, ReduceOp::kSum, Traffic::kPartials).ok());
     sent += comm.ledger().totals().sent_bytes[static_cast<int>(Traffic::kPartials)];
@@ -60,7 +46,7 @@ TEST(CommunicatorFaultTest, ASilentRankIsNamedWithinTheTimeout) {
   std::mutex mutex;
   std::vector<std::string> messages;
   const auto start = Clock::now();
-  RunRanks(3, milliseconds(200), [&](Communicator& comm) {
+  RunRankThreads(3, milliseconds(200), [&](Communicator& comm) {
     if (comm.rank() == 1) return;  // never takes part
     std::vector<float> data(100);
     const Status status = comm.AllReduce<float>(data, ReduceOp::kSum, Traffic::kPartials);
@@ -75,7 +61,7 @@ TEST(CommunicatorFaultTest, ASilentRankIsNamedWithinTheTimeout) {
 }
 
 TEST(CommunicatorFaultTest, LengthsThatDoNotMatchAreAnError) {
-  RunRanks(2, milliseconds(500), [&](Communicator& comm) {
+  RunRankThreads(2, milliseconds(500), [&](Communicator& comm) {
     std::vector<std::byte> data(comm.rank() == 0 ? 10 : 12);
     const Status status = comm.Broadcast(data, 0, Traffic::kControl);
     if (comm.rank() == 1) {

@@ -35,7 +35,6 @@ struct TableNeed {
   int64_t dim = 0;
   std::vector<int> fields;   // schema indices, sorted
   std::vector<Range> zero_columns;   // columns that new rows start with zeros in, whatever the table's settings say
-  std::vector<Range> zero_columns;   // columns that are zero in new rows whatever the table's settings (linear weights)
 };
 
 struct LossSums {

@@ -1,0 +1,52 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "base/status.h"
+#include "comm/communicator.h"
+#include "data/batch.h"
+#include "data/schema.h"
+
+namespace sluice::placement {
+
+// Where the keys of a field go.
+struct FieldRoute {
+  int field = 0;
+  int owner = -1;              // the rank that owns the whole field, or -1: each key goes to the owner of its shard
+  bool coefficients = false;   // send pooling coefficients as the keys' weights (mean and sqrtn need the whole sample)
+};
+
+// Brings the keys of a global batch to the ranks that own their rows. Every rank gives the samples it has read; every
+// rank gets a batch of all samples of the global batch that holds only the keys it owns.
+// Source       DES, input step; docs/algorithms/des.md.
+// Wire         to each rank one message: per field a bit per sample (one-hot fields) or a varint count per sample, then
+//              the keys, 8 bytes each, a byte that says whether weights follow, and the weights, 4 bytes each. Before it,
+//              8 bytes with the message's length. Counted as Traffic::kInputKeys.
+// Distributed  collective; all-to-all.
+// Errors       those of the communicator; kDataLoss naming the rank whose message does not parse.
+class KeyExchange {
+ public:
+  KeyExchange(const data::Schema& schema, std::vector<FieldRoute> routes, comm::Communicator* comm);
+
+  // `local`: samples SamplesOfRank(global_batch) with all their keys. `owned`: global_batch samples; fields that are not
+  // routed stay empty; labels, dense features and weights are not exchanged.
+  // coefficients[f], where a route asks for them: [nnz of field f in local], else unused.
+  Status Run(const data::Batch& local, const std::vector<std::vector<float>>& coefficients, int64_t global_batch,
+             data::Batch* owned);
+
+ private:
+  void Encode(const data::Batch& local, const std::vector<std::vector<float>>& coefficients);
+  Status Decode(int from, int64_t samples, std::span<const std::byte> message, data::Batch* owned) const;
+
+  const data::Schema& schema_;
+  std::vector<FieldRoute> routes_;
+  comm::Communicator* comm_;
+  std::vector<std::vector<std::byte>> out_, in_;
+  std::vector<std::vector<int64_t>> taken_;     // scratch: occurrences for each rank, of one field
+  std::vector<std::vector<uint8_t>> heads_;     // scratch: bits or counts for each rank, of one field
+};
+
+}  // namespace sluice::placement

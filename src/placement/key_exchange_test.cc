@@ -1,0 +1,127 @@
+#include "placement/key_exchange.h"
+
+#include <atomic>
+#include <map>
+
+#include <gtest/gtest.h>
+
+#include "base/rng.h"
+#include "comm/rank_threads.h"
+#include "placement/ownership.h"
+
+namespace sluice::placement {
+namespace {
+
+constexpr int64_t kBatch = 101;   // no number of ranks divides it
+
+data::Schema TestSchema() {
+  data::Schema schema;
+  schema.labels = {"label"};
+  for (const char* name : {"one_hot", "multi", "weighted", "not_routed"})
+    schema.fields.push_back({.name = name, .vocabulary = name, .salt = VocabularySalt(name)});
+  schema.fields[1].one_hot = false;
+  schema.fields[2].one_hot = false;
+  schema.fields[2].weighted = true;
+  return schema;
+}
+
+// Samples [range) of the global batch: a function of the sample's index alone.
+data::Batch MakeBatch(const data::Schema& schema, Range range) {
+  data::Batch batch;
+  batch.size = range.size();
+  batch.first_sample = 1000 + range.begin;
+  batch.fields.resize(schema.fields.size());
+  for (size_t f = 0; f < schema.fields.size(); ++f) {
+    auto& column = batch.fields[f];
+    const CounterRng rng(7, f);
+    if (!schema.fields[f].one_hot) column.offsets.push_back(0);
+    for (int64_t i = range.begin; i < range.end; ++i) {
+      const uint64_t n = schema.fields[f].one_hot ? 1 : rng.Below(i, 400) % 5 + (i % 50 == 0 ? 300 : 0);
+      for (uint64_t j = 0; j < n; ++j) {
+        column.keys.push_back(rng.Bits(1000 * i + j) % 500);
+        if (schema.fields[f].weighted) column.weights.push_back(static_cast<float>(rng.Uniform(1000 * i + j)));
+      }
+      if (!schema.fields[f].one_hot) column.offsets.push_back(static_cast<int32_t>(column.keys.size()));
+    }
+  }
+  return batch;
+}
+
+class KeyExchangeTest : public testing::TestWithParam<int> {};
+
+TEST_P(KeyExchangeTest, EveryKeyReachesItsOwnerOnceInSampleOrder) {
+  const int ranks = GetParam();
+  const data::Schema schema = TestSchema();
+  const data::Batch whole = MakeBatch(schema, {0, kBatch});
+  const std::vector<FieldRoute> routes = {{.field = 0}, {.field = 1, .owner = ranks - 1}, {.field = 2}};
+  comm::RunRankThreads(ranks, std::chrono::seconds(20), [&](comm::Communicator& comm) {
+    KeyExchange exchange(schema, routes, &comm);
+    for (int round = 0; round < 2; ++round) {
+      data::Batch owned;
+      const data::Batch local = MakeBatch(schema, SamplesOfRank(kBatch, comm.rank(), ranks));
+      const Status status = exchange.Run(local, {}, kBatch, &owned);
+      ASSERT_TRUE(status.ok()) << status.message();
+      ASSERT_EQ(owned.size, kBatch);
+      EXPECT_EQ(owned.first_sample, 1000);
+      for (int f = 0; f < 4; ++f) {
+        const auto& want = whole.fields[f];
+        const auto& got = owned.fields[f];
+        ASSERT_EQ(got.offsets.size(), static_cast<size_t>(kBatch) + 1);
+        int64_t at = 0;
+        for (int64_t i = 0; i < kBatch; ++i) {
+          for (int64_t j = want.begin(i); j < want.end(i); ++j) {
+            const int owner = f == 3 ? -1 : f == 1 ? ranks - 1 : RankOfKey(want.keys[j], ranks);
+            if (owner != comm.rank()) continue;
+            ASSERT_LT(at, got.nnz());
+            EXPECT_EQ(got.keys[at], want.keys[j]);
+            if (f == 2) EXPECT_EQ(got.weights[at], want.weights[j]);
+            ++at;
+          }
+          EXPECT_EQ(got.end(i), at) << "field " << f << " sample " << i;
+        }
+        EXPECT_EQ(got.nnz(), at);
+      }
+    }
+  });
+}
+
+INSTANTIATE_TEST_SUITE_P(Ranks, KeyExchangeTest, testing::Values(1, 2, 3, 4, 8));
+
+TEST(KeyExchangeBytesTest, PayloadIsTheFormula) {
+  const data::Schema schema = TestSchema();
+  std::atomic<int64_t> sent{0}, expected{0};
+  constexpr int kRanks = 3;
+  comm::RunRankThreads(kRanks, std::chrono::seconds(20), [&](comm::Communicator& comm) {
+    KeyExchange exchange(schema, {{.field = 0}}, &comm);
+    const data::Batch local = MakeBatch(schema, SamplesOfRank(kBatch, comm.rank(), kRanks));
+    data::Batch owned;
+    ASSERT_TRUE(exchange.Run(local, {}, kBatch, &owned).ok());
+    int64_t foreign = 0;
+    for (const Key key : local.fields[0].keys) foreign += RankOfKey(key, kRanks) != comm.rank();
+    // To each other rank: the length, a bit per sample, the keys and the byte that says "no weights".
+    expected += (kRanks - 1) * (8 + (local.size + 7) / 8 + 1) + 8 * foreign;
+    sent += comm.ledger().totals().sent_bytes[static_cast<int>(comm::Traffic::kInputKeys)];
+  });
+  EXPECT_EQ(sent.load(), expected.load());
+}
+
+TEST(OwnershipTest, RanksOwnWholeShardsAndWholeChunks) {
+  for (int ranks : {1, 2, 3, 4, 6, 7, 8, 24}) {
+    for (int shard = 0; shard < embedding::kNumShards; ++shard) {
+      const Range shards = PartRange(embedding::kNumShards, RankOfShard(shard, ranks), ranks);
+      EXPECT_LE(shards.begin, shard);
+      EXPECT_GT(shards.end, shard);
+    }
+    for (int64_t batch : {0, 1, 5, 101, 4096}) {
+      int64_t next = 0;
+      for (int r = 0; r < ranks; ++r) {
+        EXPECT_EQ(SamplesOfRank(batch, r, ranks).begin, next);
+        next = SamplesOfRank(batch, r, ranks).end;
+      }
+      EXPECT_EQ(next, batch);
+    }
+  }
+}
+
+}  // namespace
+}  // namespace sluice::placement
