@@ -24,17 +24,17 @@ inline constexpr int kLanes = 16;
 
 // SLUICE_DISPATCH(Function)(args...): calls sluice::{plain,avx2,avx512}::Function.
 #if defined(__x86_64__)
-#define SLUICE_DISPATCH(function)                                             \
-  (::sluice::BestIsa() == ::sluice::Isa::kAvx512 ? ::sluice::avx512::function \
-   : ::sluice::BestIsa() == ::sluice::Isa::kAvx2 ? ::sluice::avx2::function   \
-                                                 : ::sluice::plain::function)
+#define SLUICE_DISPATCH(...)                                                     \
+  (::sluice::BestIsa() == ::sluice::Isa::kAvx512 ? ::sluice::avx512::__VA_ARGS__ \
+   : ::sluice::BestIsa() == ::sluice::Isa::kAvx2 ? ::sluice::avx2::__VA_ARGS__   \
+                                                 : ::sluice::plain::__VA_ARGS__)
 // Declares a kernel once for all sets: SLUICE_DECLARE_KERNELS(void Axpy(float a, const float* x, float* y, int n);)
 #define SLUICE_DECLARE_KERNELS(...)          \
   namespace plain { __VA_ARGS__ }            \
   namespace avx2 { __VA_ARGS__ }             \
   namespace avx512 { __VA_ARGS__ }
 #else
-#define SLUICE_DISPATCH(function) ::sluice::plain::function
+#define SLUICE_DISPATCH(...) ::sluice::plain::__VA_ARGS__
 #define SLUICE_DECLARE_KERNELS(...) \
   namespace plain { __VA_ARGS__ }
 #endif

@@ -1,0 +1,44 @@
+#include "nn/activation.h"
+
+#include "nn/activation_kernels.h"
+
+namespace sluice::nn {
+
+const std::vector<std::string>& ActivationNames() {
+  static const std::vector<std::string> names = {"none", "relu", "leaky_relu", "sigmoid",
+                                                 "tanh", "silu", "gelu",       "softplus"};
+  return names;
+}
+
+Result<Activation> ParseActivation(const std::string& name) {
+  const std::vector<std::string>& names = ActivationNames();
+  for (size_t i = 0; i < names.size(); ++i)
+    if (names[i] == name) return static_cast<Activation>(i);
+  return InvalidArgument("activation '{}' is none of {}", name, fmt::join(names, ", "));
+}
+
+template <class A>
+void ActivationForward(Activation kind, std::type_identity_t<Matrix<const A>> z, Matrix<A> y) {
+  SLUICE_DISPATCH(ActivationForwardKernel<A>)(kind, z, y);
+}
+
+template <class R, class D, class G>
+void ActivationBackward(Activation kind, std::type_identity_t<Matrix<const R>> reference, Matrix<const R> dy, G scale,
+                        Matrix<D> dz, G* bias_grad) {
+  SLUICE_DISPATCH(ActivationBackwardKernel<R, D, G>)(kind, reference, dy, scale, dz, bias_grad);
+}
+
+template <class A>
+void Dropout(double rate, uint64_t key, int64_t first_sample, std::type_identity_t<Matrix<const A>> x, Matrix<A> y) {
+  SLUICE_DISPATCH(DropoutKernel<A>)(rate, key, first_sample, x, y);
+}
+
+void ConvertToBf16(Matrix<const float> from, Matrix<Bf16> to) {
+  SLUICE_DISPATCH(ConvertKernel<float, Bf16>)(from, to);
+}
+
+void ConvertToFloat(Matrix<const Bf16> from, Matrix<float> to) {
+  SLUICE_DISPATCH(ConvertKernel<Bf16, float>)(from, to);
+}
+
+}  // namespace sluice::nn

@@ -1,0 +1,23 @@
+#pragma once
+
+#include <bit>
+#include <cstdint>
+
+namespace sluice::nn {
+
+// The upper half of a float: 8 bits of exponent, 7 of fraction.
+struct Bf16 {
+  uint16_t bits = 0;
+};
+
+inline float ToFloat(Bf16 x) { return std::bit_cast<float>(static_cast<uint32_t>(x.bits) << 16); }
+
+// Rounds to nearest, ties to even. NaN stays NaN.
+inline Bf16 ToBf16(float x) {
+  const uint32_t bits = std::bit_cast<uint32_t>(x);
+  const uint32_t rounded = (bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16;
+  const uint32_t nan = (bits >> 16) | 0x40u;
+  return {static_cast<uint16_t>((bits & 0x7fffffffu) > 0x7f800000u ? nan : rounded)};
+}
+
+}  // namespace sluice::nn
