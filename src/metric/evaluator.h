@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "base/sections.h"
 #include "base/status.h"
 #include "metric/external_sorter.h"
 #include "metric/metrics.h"
@@ -50,6 +51,11 @@ class Evaluator {
   Status Merge(Evaluator&& other);
   // The metrics of all samples since the last Finish; the evaluator is then empty.
   Result<Metrics> Finish();
+
+  // All that was added, so that a resumed run's metrics are bit for bit those of the uninterrupted one. 8 bytes per sample
+  // and label, 24 where grouped, in sections "<prefix>/...". Load REQUIRES equal options, and replaces what is there.
+  Status Save(SectionWriter* writer, const std::string& prefix) const;
+  Status Load(const SectionReader& reader, const std::string& prefix);
 
   int64_t samples() const { return samples_; }
 

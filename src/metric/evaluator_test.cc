@@ -7,28 +7,12 @@
 #include <map>
 #include <vector>
 
-#include "base/rng.h"
+#include "metric/test_data.h"
 
 namespace sluice::metric {
 namespace {
 
-struct Data {
-  std::vector<float> scores, labels, weights;
-  std::vector<uint64_t> groups;
-};
-
-// Scores on a coarse grid, so that ties abound; weights are small integers.
-Data RandomData(int64_t n, uint64_t seed) {
-  const CounterRng rng(seed, 0);
-  Data data;
-  for (int64_t i = 0; i < n; ++i) {
-    data.scores.push_back(static_cast<float>(static_cast<double>(rng.Below(4 * i, 64)) / 8 - 4));
-    data.labels.push_back(rng.Uniform(4 * i + 1) < 0.3 ? 1.0f : 0.0f);
-    data.weights.push_back(static_cast<float>(1 + rng.Below(4 * i + 2, 3)));
-    data.groups.push_back(Mix64(rng.Below(4 * i + 3, 40)));
-  }
-  return data;
-}
+using Data = TestData;
 
 // Area by all pairs: the definition.
 double PairwiseAuc(const Data& data, const std::vector<int64_t>& members, bool weighted) {
@@ -247,6 +231,32 @@ TEST(EvaluatorTest, FinishStartsAnew) {
   const double first = evaluator.Finish().value().auc;
   ASSERT_TRUE(evaluator.Add({data.scores, data.labels}).ok());
   EXPECT_EQ(evaluator.Finish().value().auc, first);
+}
+
+TEST(EvaluatorTest, SavedAndLoadedGivesTheSameBits) {
+  const Data data = RandomData(4000, 37);
+  const auto part = [&](size_t begin) {
+    const auto cut = [&](const auto& v) { return std::span(v).subspan(begin, 2000); };
+    return Scored{cut(data.scores), cut(data.labels), cut(data.weights), cut(data.groups)};
+  };
+  for (int64_t bound : {1 << 20, 300}) {
+    const EvaluatorOptions options{.grouped = true, .max_in_memory = bound};
+    Evaluator straight(options), first(options), second(options);
+    ASSERT_TRUE(straight.Add(part(0)).ok() && straight.Add(part(2000)).ok());
+    MemorySections sections;
+    ASSERT_TRUE(first.Add(part(0)).ok());
+    ASSERT_TRUE(first.Save(&sections, "eval").ok());
+    ASSERT_TRUE(second.Add(part(2000)).ok());  // Load replaces it
+    ASSERT_TRUE(second.Load(sections, "eval").ok());
+    ASSERT_TRUE(second.Add(part(2000)).ok());
+    const Metrics a = straight.Finish().value(), b = second.Finish().value();
+    EXPECT_EQ(a.auc, b.auc);
+    EXPECT_EQ(a.gauc, b.gauc);
+    EXPECT_EQ(a.logloss, b.logloss);
+    EXPECT_EQ(a.samples, b.samples);
+    EXPECT_EQ(first.Finish().value().samples, 2000);  // Save keeps them
+    EXPECT_FALSE(Evaluator({.num_labels = 2}).Load(sections, "eval").ok());
+  }
 }
 
 TEST(EvaluatorTest, BadValuesAreNamed) {

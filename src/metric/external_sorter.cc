@@ -12,6 +12,7 @@ namespace {
 
 constexpr int64_t kMinBlock = 1024;    // records read at once from a run
 constexpr int64_t kVisitBlock = 4096;  // records handed to the visitor at once
+constexpr int64_t kCopyBlock = 65536;  // records copied at once out of a run
 
 // The records of one run, read block by block; a run in memory is one block.
 template <class Record>
@@ -54,13 +55,8 @@ template <class Record>
 ExternalSorter<Record>& ExternalSorter<Record>::operator=(ExternalSorter&&) noexcept = default;
 
 template <class Record>
-void ExternalSorter<Record>::SortBuffer() {
-  RadixSort(buffer_);
-}
-
-template <class Record>
 Status ExternalSorter<Record>::Spill() {
-  SortBuffer();
+  RadixSort(buffer_);
   if (!file_) {
     SLUICE_ASSIGN_OR_RETURN(file_, SpillFile::Create(folder_));
   }
@@ -102,7 +98,7 @@ Status ExternalSorter<Record>::Absorb(ExternalSorter&& other) {
 template <class Record>
 Status ExternalSorter<Record>::Drain(const std::function<void(std::span<const Record>)>& visit) {
   Status status;
-  SortBuffer();
+  RadixSort(buffer_);
   if (runs_.empty()) {
     visit(buffer_);
   } else {
@@ -110,6 +106,20 @@ Status ExternalSorter<Record>::Drain(const std::function<void(std::span<const Re
   }
   *this = ExternalSorter(max_in_memory_, std::move(folder_));
   return status;
+}
+
+template <class Record>
+Status ExternalSorter<Record>::Visit(const std::function<Status(std::span<const Record>)>& visit) const {
+  std::vector<Record> block;
+  for (const Run& run : runs_) {
+    for (int64_t at = 0; at < run.size; at += static_cast<int64_t>(block.size())) {
+      block.resize(static_cast<size_t>(std::min(run.size - at, kCopyBlock)));
+      SLUICE_RETURN_IF_ERROR(run.file->ReadAt((run.begin + at) * static_cast<int64_t>(sizeof(Record)),
+                                              std::as_writable_bytes(std::span(block))));
+      SLUICE_RETURN_IF_ERROR(visit(block));
+    }
+  }
+  return visit(buffer_);
 }
 
 template <class Record>

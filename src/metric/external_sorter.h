@@ -34,6 +34,9 @@ class ExternalSorter {
   // Gives all records in order, block by block, and empties the sorter.
   Status Drain(const std::function<void(std::span<const Record>)>& visit);
 
+  // Gives all records, in no order but one whose stable sort is that of Drain, and keeps them.
+  Status Visit(const std::function<Status(std::span<const Record>)>& visit) const;
+
   int64_t size() const { return spilled_ + static_cast<int64_t>(buffer_.size()); }
   int64_t spilled() const { return spilled_; }
 
@@ -43,7 +46,6 @@ class ExternalSorter {
     int64_t begin = 0, size = 0;  // in records
   };
 
-  void SortBuffer();
   Status Spill();
   Status Merge(const std::function<void(std::span<const Record>)>& visit);
 
