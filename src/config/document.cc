@@ -34,6 +34,8 @@ class Builder : public YAML::EventHandler {
     Node node = Make(Node::Kind::kScalar, mark);
     node.quoted = tag == "!";
     node.scalar = value;
+    // Escapes can spell what the bytes of the document may not be.
+    if (!IsText(value)) Fail(mark, "an escape stands for a NUL byte or for what is not UTF-8 text");
     if (!node.quoted && (value == "~" || value == "null")) node.kind = Node::Kind::kNull;
     Leaf(std::move(node), anchor);
   }
@@ -134,25 +136,6 @@ class Builder : public YAML::EventHandler {
   std::map<YAML::anchor_t, Node> anchors_;
   size_t nodes_ = 0;
 };
-
-// Length of the well-formed UTF-8 sequence at `text[i]`, 0 if there is none (Unicode 15, table 3-7).
-size_t Utf8Length(std::string_view text, size_t i) {
-  const auto byte = [&](size_t k) -> unsigned { return k < text.size() ? static_cast<unsigned char>(text[k]) : 0; };
-  const unsigned c = byte(i);
-  const auto tail = [&](size_t k) { return (byte(i + k) & 0xc0) == 0x80; };
-  if (c < 0x80) return 1;
-  if (c >= 0xc2 && c <= 0xdf) return tail(1) ? 2 : 0;
-  const unsigned second = byte(i + 1);
-  if (c >= 0xe0 && c <= 0xef) {
-    const bool valid = (c == 0xe0 ? second >= 0xa0 : true) && (c == 0xed ? second <= 0x9f : true);
-    return valid && tail(1) && tail(2) ? 3 : 0;
-  }
-  if (c >= 0xf0 && c <= 0xf4) {
-    const bool valid = (c == 0xf0 ? second >= 0x90 : true) && (c == 0xf4 ? second <= 0x8f : true);
-    return valid && tail(1) && tail(2) && tail(3) ? 4 : 0;
-  }
-  return 0;
-}
 
 class ViewBuffer : public std::streambuf {
  public:

@@ -255,6 +255,8 @@ TEST(ReaderTest, RefusesWhatIsNotYaml) {
   EXPECT_EQ(Failure("train: {note: \xc0\x80}\n"), "c.yaml:1:15: byte 0xc0 is not UTF-8 text");
   EXPECT_EQ(Failure("train: {note: \xed\xa0\x80}\n"), "c.yaml:1:15: byte 0xed is not UTF-8 text");
   EXPECT_EQ(Failure("train: {note: \xe2\x82"), "c.yaml:1:15: byte 0xe2 is not UTF-8 text");
+  EXPECT_THAT(Failure("train: {note: \"a\\0b\"}\n"), HasSubstr("c.yaml:1:15: an escape stands for a NUL byte"));
+  EXPECT_THAT(Failure("train: {note: \"\\N\"}\n"), HasSubstr("c.yaml:1:15: an escape stands for"));
   EXPECT_EQ(Failure("seed: 1\ntrain: {}\nseed: 2\n"), "c.yaml:3:1: key \"seed\" is given twice, first in line 1");
   EXPECT_EQ(Failure("seed: 1\n---\nseed: 2\n"), "c.yaml: holds more than one YAML document; keep one");
   EXPECT_EQ(Failure(""), "c.yaml: is empty");

@@ -55,6 +55,34 @@ Status ExpandItem(std::string_view item, std::string_view key, std::vector<std::
 
 }  // namespace
 
+// Unicode 15, table 3-7.
+size_t Utf8Length(std::string_view text, size_t i) {
+  const auto byte = [&](size_t k) -> unsigned { return k < text.size() ? static_cast<unsigned char>(text[k]) : 0; };
+  const unsigned c = byte(i);
+  const auto tail = [&](size_t k) { return (byte(i + k) & 0xc0) == 0x80; };
+  if (c < 0x80) return 1;
+  if (c >= 0xc2 && c <= 0xdf) return tail(1) ? 2 : 0;
+  const unsigned second = byte(i + 1);
+  if (c >= 0xe0 && c <= 0xef) {
+    const bool valid = (c == 0xe0 ? second >= 0xa0 : true) && (c == 0xed ? second <= 0x9f : true);
+    return valid && tail(1) && tail(2) ? 3 : 0;
+  }
+  if (c >= 0xf0 && c <= 0xf4) {
+    const bool valid = (c == 0xf0 ? second >= 0x90 : true) && (c == 0xf4 ? second <= 0x8f : true);
+    return valid && tail(1) && tail(2) && tail(3) ? 4 : 0;
+  }
+  return 0;
+}
+
+bool IsText(std::string_view text) {
+  for (size_t i = 0; i < text.size();) {
+    const size_t length = Utf8Length(text, i);
+    if (length == 0 || text[i] == '\0') return false;
+    i += length;
+  }
+  return true;
+}
+
 int EditDistance(std::string_view a, std::string_view b) {
   // Rows i - 2, i - 1 and i of the table of distances between prefixes.
   std::vector<int> before(b.size() + 1), last(b.size() + 1), row(b.size() + 1);
@@ -115,6 +143,8 @@ Result<std::string> ExpandEnvironment(std::string_view text) {
       return InvalidArgument("\"{}\" is not the name of an environment variable", Shown(name));
     // Like a shell's: the default also stands in for an empty variable.
     const char* value = std::getenv(name.c_str());
+    if (value != nullptr && !IsText(value))
+      return InvalidArgument("environment variable {} is not UTF-8 text", name);
     if (value != nullptr && (*value != '\0' || colon == std::string_view::npos)) {
       out += value;
     } else if (colon != std::string_view::npos) {

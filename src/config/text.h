@@ -8,6 +8,12 @@
 
 namespace sluice::config {
 
+// Length of the well-formed UTF-8 sequence at `text[i]`, 0 if there is none.
+size_t Utf8Length(std::string_view text, size_t i);
+
+// Whether text is well-formed UTF-8 without NUL bytes.
+bool IsText(std::string_view text);
+
 // Damerau-Levenshtein distance (insert, delete, replace, swap of neighbours), letters compared without case.
 int EditDistance(std::string_view a, std::string_view b);
 
