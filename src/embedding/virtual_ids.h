@@ -15,7 +15,7 @@ namespace sluice::embedding {
 // Shapes       unique [U]; counts [U] occurrences of each; block v covers vocabulary v: unique[block_begin[v],
 //              block_begin[v + 1]); inverse[f] [nnz of field f], an index into `unique`.
 // Semantics    within a block keys stand in the order of first occurrence (fields in schema order, then samples), so the
-//              result does not depend on the number of threads.
+//              result does not depend on the number of threads. Every 64-bit key is an ordinary key.
 struct VirtualIds {
   std::vector<Key> unique;
   std::vector<int32_t> counts;
@@ -27,21 +27,33 @@ struct VirtualIds {
 
 // Builds VirtualIds batch after batch, reusing its scratch memory.
 // Threads      one call at a time; `pool` may be null (the caller alone works).
+// Errors       StatusError kResourceExhausted: 2^31 keys or more in one batch.
+// Cost         2-4 ns per occurrence while a vocabulary's keys of the batch fit the cache.
 class VirtualIdBuilder {
  public:
+  // Vocabularies are numbered in the order of their first field.
   explicit VirtualIdBuilder(const data::Schema& schema);
 
-  int num_vocabularies() const { return num_vocabularies_; }
-  int vocabulary_of_field(int field) const { return vocabulary_of_field_[field]; }
+  int num_vocabularies() const { return static_cast<int>(fields_of_vocabulary_.size()); }
+  int vocabulary_of_field(int field) const { return vocabulary_of_field_[static_cast<size_t>(field)]; }
+  const std::vector<int>& fields_of_vocabulary(int v) const { return fields_of_vocabulary_[static_cast<size_t>(v)]; }
 
   void Build(const data::Batch& batch, ThreadPool* pool, VirtualIds* ids);
 
  private:
-  struct Scratch;
-  int num_vocabularies_ = 0;
+  // Of one vocabulary: its unique keys so far and an open-addressing table of indices into them.
+  struct Scratch {
+    std::vector<uint32_t> slots;   // 1 + index, 0: empty
+    std::vector<Key> unique;
+    std::vector<int32_t> counts;
+    int32_t num_unique = 0;
+  };
+
+  void BuildVocabulary(const data::Batch& batch, int vocabulary, VirtualIds* ids);
+
   std::vector<int> vocabulary_of_field_;
   std::vector<std::vector<int>> fields_of_vocabulary_;
-  std::vector<std::vector<uint64_t>> scratch_;
+  std::vector<Scratch> scratch_;   // [num_vocabularies]
 };
 
 }  // namespace sluice::embedding
