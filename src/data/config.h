@@ -51,7 +51,7 @@ struct DataConfig {
   int64_t shuffle_window = 0;
   double negative_keep_rate = 1.0;
   int64_t fit_samples = 100000;
-  int64_t block_bytes = 1 << 19;
+  int64_t block_bytes = 1 << 18;
   int64_t reader_threads = 1;
 
   template <class V>

@@ -1,0 +1,148 @@
+#include "data/open.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "data/byte_input.h"
+#include "data/delimited.h"
+#include "data/plan.h"
+#include "data/stream_source.h"
+
+namespace sluice::data {
+namespace {
+
+bool EndsWith(const std::string& text, const std::string& end) {
+  return text.size() >= end.size() && text.compare(text.size() - end.size(), end.size(), end) == 0;
+}
+
+// The names of the files that a purpose reads, and whether they are divided by the split.
+std::vector<std::string> Patterns(const DataConfig& data, Purpose purpose, bool* splits) {
+  *splits = data.split.kind != "none" && data.eval.empty() && purpose != Purpose::kPredict;
+  if (purpose == Purpose::kTrain) return data.train;
+  return data.eval.empty() ? data.train : data.eval;
+}
+
+Status CheckOptions(const DataConfig& data, const OpenOptions& options, const std::vector<std::string>& files) {
+  const bool standard_input = std::find(files.begin(), files.end(), "-") != files.end();
+  if (files.empty())
+    return InvalidArgument("data.{}: names no files", options.purpose == Purpose::kTrain ? "train" : "eval");
+  if (standard_input && files.size() > 1) return InvalidArgument("standard input cannot be joined with other files");
+  if (standard_input && options.purpose == Purpose::kTrain && options.epochs > 1)
+    return InvalidArgument("standard input can be read once only, so train.epochs must be 1");
+  if (standard_input && data.split.kind == "tail")
+    return InvalidArgument("data.split.kind: tail needs the length of the data, which standard input does not tell");
+  if (data.separator.size() != 1 || data.separator == "\n" || data.separator == "\"")
+    return InvalidArgument("data.separator: must be one character, not '{}'", data.separator);
+  if (data.split.kind == "time" && data.split.column.empty())
+    return InvalidArgument("data.split.column: names the time column, which split.kind: time needs");
+  if (data.label.empty()) return InvalidArgument("data.label: names no column");
+  return Status::Ok();
+}
+
+Result<SampleFilter> MakeFilter(const DataConfig& data, const FittedFeatures& features, const OpenOptions& options,
+                                const std::vector<std::string>& files, bool splits) {
+  SampleFilter filter;
+  if (options.purpose == Purpose::kTrain) {
+    filter.keep_rate = data.negative_keep_rate;
+    filter.rng = CounterRng(options.seed, 0x6e656761);
+  }
+  if (!splits) return filter;
+  filter.side = options.purpose == Purpose::kTrain ? SampleFilter::Side::kTrain : SampleFilter::Side::kEval;
+  if (data.split.kind == "hash") {
+    filter.split = SampleFilter::Split::kHash;
+    filter.hash_fraction = data.split.fraction;
+  } else if (data.split.kind == "time") {
+    if (!features.has_split_from) return InvalidArgument("data.split: the features were fitted without this split");
+    filter.split = SampleFilter::Split::kTime;
+    filter.time_from = features.split_from;
+  } else {
+    filter.split = SampleFilter::Split::kTail;
+    int64_t total = 0;
+    for (const auto& file : files) {
+      filter.file_starts.push_back(total);
+      SLUICE_ASSIGN_OR_RETURN(const int64_t size, UncompressedSize(file));
+      total += size;
+    }
+    filter.file_starts.push_back(total);
+    filter.tail_start = static_cast<int64_t>(std::floor(static_cast<double>(total) * (1.0 - data.split.fraction)));
+  }
+  return filter;
+}
+
+uint64_t Fingerprint(const DataConfig& data, const FittedFeatures& features, const OpenOptions& options,
+                     const std::vector<std::string>& files) {
+  std::string text = fmt::format("{} {} {} {} {} {} {} {} {}", static_cast<int>(options.purpose), options.seed,
+                                 data.shuffle_window, data.negative_keep_rate, data.split.kind, data.split.fraction,
+                                 data.split.column, features.split_from, data.on_bad_line);
+  for (const auto& file : files) text += "\n" + file;
+  return HashBytes(text + features.Save());
+}
+
+}  // namespace
+
+std::string ResolveFormat(const DataConfig& data) {
+  if (data.format != "auto") return data.format;
+  const auto& files = data.train.empty() ? data.eval : data.train;
+  std::string name = files.empty() ? "" : files.front();
+  for (const char* suffix : {".gz", ".zst"})
+    if (EndsWith(name, suffix)) name.resize(name.size() - std::string(suffix).size());
+  if (EndsWith(name, ".csv")) return "csv";
+  if (EndsWith(name, ".libsvm") || EndsWith(name, ".svm")) return "libsvm";
+  if (EndsWith(name, ".libffm") || EndsWith(name, ".ffm")) return "libffm";
+  if (EndsWith(name, ".sluice")) return "packed";
+  return "criteo";
+}
+
+double LogitCorrection(const DataConfig& data) { return std::log(data.negative_keep_rate); }
+
+bool HasEvaluation(const DataConfig& data) { return !data.eval.empty() || data.split.kind != "none"; }
+
+Result<std::unique_ptr<BatchSource>> OpenSource(const DataConfig& data, const FittedFeatures& features,
+                                                const OpenOptions& options) {
+  bool splits = false;
+  SLUICE_ASSIGN_OR_RETURN(const std::vector<std::string> files, ExpandFiles(Patterns(data, options.purpose, &splits)));
+  SLUICE_RETURN_IF_ERROR(CheckOptions(data, options, files));
+  if (options.purpose == Purpose::kEval && !HasEvaluation(data))
+    return InvalidArgument("data.eval: names no files, and data.split.kind is none");
+  SLUICE_ASSIGN_OR_RETURN(Plan plan, MakePlan(data, features, options.purpose));
+  const Schema schema = plan.schema;
+
+  TextOptions text;
+  text.files = files;
+  text.block_bytes = data.block_bytes;
+  text.max_line_bytes = data.max_line_bytes;
+  text.skip_bad_lines = data.on_bad_line == "skip";
+  text.utf8 = data.utf8;
+  SLUICE_ASSIGN_OR_RETURN(text.filter, MakeFilter(data, features, options, files, splits));
+  std::unique_ptr<PieceReader> reader;
+  if (features.format == "csv") {
+    text.separator = data.separator[0];
+    text.quotes = true;
+    text.header = data.header;
+    text.column_names = data.columns.empty() ? features.columns : data.columns;
+    if (!text.header && text.column_names.empty())
+      return InvalidArgument("data.columns: names the columns of csv files without a header");
+    reader = std::make_unique<DelimitedReader>(std::move(plan), std::move(text));
+  } else {
+    text.column_names = CriteoColumns();
+    plan.missing.clear();
+    plan.longest_missing = 0;
+    reader = std::make_unique<DelimitedReader>(std::move(plan), std::move(text));
+  }
+
+  StreamOptions stream;
+  stream.batch_size = options.batch_size;
+  stream.shuffle_window = options.purpose == Purpose::kTrain ? data.shuffle_window : 0;
+  stream.seed = options.seed;
+  stream.max_bad_lines = data.max_bad_lines;
+  stream.fingerprint = Fingerprint(data, features, options, files);
+  stream.name = files.front() + (files.size() > 1 ? fmt::format(" and {} more", files.size() - 1) : "");
+  stream.may_be_empty = options.purpose == Purpose::kPredict;
+  const int64_t epochs = options.purpose == Purpose::kTrain ? options.epochs : 1;
+  auto pieces = std::make_unique<PieceStream>(std::move(reader), options.num_reader_threads, epochs);
+  std::unique_ptr<BatchSource> source =
+      std::make_unique<StreamSource>(schema, std::move(pieces), std::move(stream));
+  return source;
+}
+
+}  // namespace sluice::data

@@ -1,0 +1,319 @@
+#include "data/text_reader.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "base/simd.h"
+#include "data/scan.h"
+
+namespace sluice::data {
+namespace {
+
+constexpr size_t kPadding = 64;
+
+const char* LastNewline(const char* begin, const char* end) {
+  return static_cast<const char*>(memrchr(begin, '\n', static_cast<size_t>(end - begin)));
+}
+
+// Whether a quote at p opens a quoted value: it is the first character of the value but for blanks.
+bool OpensValue(const char* text, const char* p, char separator) {
+  while (p > text && p[-1] == ' ') --p;
+  return p == text || p[-1] == separator || p[-1] == '\n';
+}
+
+}  // namespace
+
+size_t WholeRecords(const char* text, size_t size, bool quotes, char separator) {
+  const char* end = text + size;
+  const char* last = nullptr;  // last newline outside quotes
+  const char* p = text;
+  while (quotes && p < end) {
+    const char* quote = static_cast<const char*>(std::memchr(p, '"', static_cast<size_t>(end - p)));
+    if (quote == nullptr) break;
+    if (const char* newline = LastNewline(p, quote)) last = newline;
+    p = quote + 1;
+    if (!OpensValue(text, quote, separator)) continue;
+    for (;;) {  // to the closing quote; a doubled quote is text
+      const char* close = static_cast<const char*>(std::memchr(p, '"', static_cast<size_t>(end - p)));
+      if (close == nullptr) return last == nullptr ? 0 : static_cast<size_t>(last - text) + 1;
+      p = close + 1;
+      if (p < end && *p == '"') {
+        ++p;
+      } else {
+        break;
+      }
+    }
+  }
+  if (p < end) {
+    if (const char* newline = LastNewline(p, end)) last = newline;
+  }
+  return last == nullptr ? 0 : static_cast<size_t>(last - text) + 1;
+}
+
+bool SplitCsvRecord(std::string_view record, char separator, std::vector<std::string>* values) {
+  values->clear();
+  if (!record.empty() && record.back() == '\r') record.remove_suffix(1);
+  size_t i = 0;
+  for (;;) {
+    while (i < record.size() && record[i] == ' ') ++i;
+    std::string value;
+    if (i < record.size() && record[i] == '"') {
+      for (++i;; ++i) {
+        if (i >= record.size()) return false;
+        if (record[i] != '"') {
+          value += record[i];
+        } else if (i + 1 < record.size() && record[i + 1] == '"') {
+          value += '"';
+          ++i;
+        } else {
+          break;
+        }
+      }
+      for (++i; i < record.size() && record[i] == ' ';) ++i;
+      if (i < record.size() && record[i] != separator) return false;
+    } else {
+      while (i < record.size() && record[i] != separator) value += record[i++];
+      while (!value.empty() && value.back() == ' ') value.pop_back();
+    }
+    values->push_back(std::move(value));
+    if (i >= record.size()) return true;
+    ++i;
+  }
+}
+
+bool ValidText(const char* text, size_t size) {
+  const auto* p = reinterpret_cast<const unsigned char*>(text);
+  const auto* end = p + size;
+  while (p < end) {
+    if (*p < 0x80) {
+      if (*p++ == 0) return false;
+      continue;
+    }
+    const int more = *p >= 0xf0 ? 3 : *p >= 0xe0 ? 2 : 1;
+    if (*p < 0xc2 || *p > 0xf4 || end - p <= more) return false;
+    uint32_t code = *p & (0x3f >> more);
+    for (int i = 1; i <= more; ++i) {
+      if ((p[i] & 0xc0) != 0x80) return false;
+      code = code << 6 | (p[i] & 0x3f);
+    }
+    const uint32_t least = more == 1 ? 0x80 : more == 2 ? 0x800 : 0x10000;
+    if (code < least || code > 0x10ffff || (code >= 0xd800 && code < 0xe000)) return false;  // overlong, surrogate
+    p += more + 1;
+  }
+  return true;
+}
+
+bool TextReader::rewindable() const {
+  return std::find(options_.files.begin(), options_.files.end(), "-") == options_.files.end();
+}
+
+Status TextReader::Rewind(const BlockPlace& place) {
+  place_ = place;
+  input_.reset();
+  carry_.clear();
+  return Status::Ok();
+}
+
+Status TextReader::MapColumns(const std::vector<std::string>& names) {
+  auto columns = std::make_shared<std::vector<int>>();
+  const auto is_label = [&](size_t i) {
+    return std::find(plan_.label_columns.begin(), plan_.label_columns.end(), static_cast<int>(i)) !=
+           plan_.label_columns.end();
+  };
+  for (size_t i = 0; i < plan_.columns.size(); ++i) {
+    const auto at = std::find(names.begin(), names.end(), plan_.columns[i]);
+    if (at == names.end() && (plan_.labels_required || !is_label(i))) {
+      return NotFound("{}: no column '{}'; the columns are: {}", options_.files[place_.file], plan_.columns[i],
+                      fmt::join(names, ", "));
+    }
+    columns->push_back(at == names.end() ? -1 : static_cast<int>(at - names.begin()));
+  }
+  columns_ = std::move(columns);
+  file_columns_ = static_cast<int>(names.size());
+  return Status::Ok();
+}
+
+// Reads the first record; what was read beyond it is carried over.
+Status TextReader::ReadHeader() {
+  const std::string& path = input_->path();
+  std::vector<char> head;
+  size_t record = 0;
+  while (record == 0) {
+    const size_t used = head.size();
+    head.resize(used + 4096);
+    SLUICE_ASSIGN_OR_RETURN(const size_t n, input_->Read(head.data() + used, head.size() - used));
+    head.resize(used + n);
+    const char* newline = static_cast<const char*>(std::memchr(head.data() + used, '\n', n));
+    if (newline != nullptr) {
+      record = static_cast<size_t>(newline - head.data()) + 1;
+    } else if (n == 0) {
+      if (head.empty()) return DataLoss("{}: the file is empty", path);
+      head.push_back('\n');
+      record = head.size();
+    } else if (head.size() > static_cast<size_t>(options_.max_line_bytes)) {
+      return DataLoss("{}:1: the header is longer than data.max_line_bytes = {}", path, options_.max_line_bytes);
+    }
+  }
+  std::string_view text(head.data(), record - 1);
+  if (text.substr(0, 3) == "\xef\xbb\xbf") text.remove_prefix(3);
+  std::vector<std::string> names;
+  if (!ValidText(text.data(), text.size())) return DataLoss("{}:1: the header is not UTF-8 text", path);
+  if (!SplitCsvRecord(text, options_.separator, &names)) return DataLoss("{}:1: a quote in the header is not closed", path);
+  SLUICE_RETURN_IF_ERROR(MapColumns(names));
+  carry_.assign(head.begin() + static_cast<int64_t>(record), head.end());
+  place_.line = 2;
+  place_.ordinal += 1;
+  place_.offset = static_cast<int64_t>(record);
+  return Status::Ok();
+}
+
+Status TextReader::OpenFile() {
+  const std::string& path = options_.files[place_.file];
+  SLUICE_ASSIGN_OR_RETURN(input_, ByteInput::Open(path));
+  at_end_of_file_ = false;
+  carry_.clear();
+  const BlockPlace wanted = place_;
+  if (options_.header) {
+    SLUICE_RETURN_IF_ERROR(ReadHeader());
+  } else {
+    SLUICE_RETURN_IF_ERROR(MapColumns(options_.column_names));
+  }
+  if (wanted.offset == 0) return Status::Ok();
+  place_ = wanted;
+  carry_.clear();
+  if (input_->offset() > wanted.offset) {
+    SLUICE_ASSIGN_OR_RETURN(input_, ByteInput::Open(path));
+  }
+  return input_->SkipTo(wanted.offset);
+}
+
+// A line of more than max_line_bytes: reads on to its end and leaves a block without text.
+Status TextReader::DropLongLine(Piece* piece, size_t text_size) {
+  int64_t length = static_cast<int64_t>(text_size);
+  const char* newline = static_cast<const char*>(std::memchr(piece->buffer.data(), '\n', text_size));
+  size_t size = text_size;
+  if (newline != nullptr) length = 0;
+  while (newline == nullptr) {
+    SLUICE_ASSIGN_OR_RETURN(size, input_->Read(piece->buffer.data(), static_cast<size_t>(options_.block_bytes)));
+    newline = static_cast<const char*>(std::memchr(piece->buffer.data(), '\n', size));
+    if (size == 0) break;
+    if (newline == nullptr) length += static_cast<int64_t>(size);
+  }
+  const size_t used = newline == nullptr ? 0 : static_cast<size_t>(newline - piece->buffer.data()) + 1;
+  carry_.assign(piece->buffer.data() + used, piece->buffer.data() + size);
+  at_end_of_file_ = newline == nullptr;
+  piece->text_size = 0;
+  piece->lines = 1;
+  piece->bytes = length + static_cast<int64_t>(used);
+  AddBadLine(piece, 0, 0,
+             fmt::format("longer than data.max_line_bytes = {}{}", options_.max_line_bytes,
+                         options_.quotes ? " (or a quote that is never closed)" : ""));
+  return Status::Ok();
+}
+
+// Whole lines of about block_bytes into piece->buffer; the rest is carried over to the next block.
+Status TextReader::FillBlock(Piece* piece) {
+  auto& buffer = piece->buffer;
+  const size_t block = static_cast<size_t>(options_.block_bytes);
+  size_t size = carry_.size();
+  size_t wanted = std::max(block, size);
+  size_t whole = 0;
+  for (;;) {
+    if (buffer.size() < wanted + 1 + kPadding) buffer.resize(wanted + 1 + kPadding);
+    if (!carry_.empty()) std::memcpy(buffer.data(), carry_.data(), carry_.size());
+    carry_.clear();
+    if (!at_end_of_file_ && size < wanted) {
+      SLUICE_ASSIGN_OR_RETURN(const size_t n, input_->Read(buffer.data() + size, wanted - size));
+      at_end_of_file_ = n < wanted - size;
+      size += n;
+    }
+    piece->bytes = static_cast<int64_t>(size);
+    if (at_end_of_file_ && size > 0 && buffer[size - 1] != '\n') buffer[size++] = '\n';  // so that every line ends in one
+    whole = WholeRecords(buffer.data(), size, options_.quotes, options_.separator);
+    if (at_end_of_file_ && whole < size && static_cast<int64_t>(size - whole) <= options_.max_line_bytes) whole = size;
+    if (whole > 0 || size == 0) break;
+    if (static_cast<int64_t>(size) > options_.max_line_bytes) return DropLongLine(piece, size);
+    wanted = size + block;
+  }
+  if (whole < size) {
+    carry_.assign(buffer.data() + whole, buffer.data() + size);
+    piece->bytes = static_cast<int64_t>(whole);
+  }
+  piece->text_size = whole;
+  std::memset(buffer.data() + whole, 0, kPadding);
+  piece->lines = static_cast<int64_t>(SLUICE_DISPATCH(CountNewlines)(buffer.data(), whole));
+  return Status::Ok();
+}
+
+Result<bool> TextReader::Cut(Piece* piece) {
+  const SampleFilter& filter = options_.filter;
+  for (;;) {
+    if (place_.file >= static_cast<int64_t>(options_.files.size())) return false;
+    if (input_ == nullptr) SLUICE_RETURN_IF_ERROR(OpenFile());
+    const bool tail = filter.splits() && filter.split == SampleFilter::Split::kTail;
+    if (tail && filter.side == SampleFilter::Side::kTrain && !filter.TailWants(place_.file, place_.offset)) return false;
+    piece->Reset();
+    piece->place = place_;
+    piece->columns = columns_;
+    piece->file_columns = file_columns_;
+    SLUICE_RETURN_IF_ERROR(FillBlock(piece));
+    if (piece->lines == 0) {
+      if (place_.offset == 0) return DataLoss("{}: the file is empty", input_->path());
+      input_.reset();
+      place_ = {.file = place_.file + 1, .offset = 0, .line = 1, .ordinal = place_.ordinal};
+      continue;
+    }
+    place_.offset += piece->bytes;
+    place_.line += piece->lines;
+    place_.ordinal += piece->lines;
+    // Blocks that lie wholly on the training side are not parsed for the other one.
+    if (tail && filter.side == SampleFilter::Side::kEval && !filter.TailWants(place_.file, place_.offset)) continue;
+    return true;
+  }
+}
+
+std::string TextReader::LineName(const Piece& piece, int64_t line_in_block) const {
+  const std::string& path = options_.files[piece.place.file];
+  return fmt::format("{}:{}", path == "-" ? "standard input" : path, piece.place.line + line_in_block);
+}
+
+void TextReader::AddBadLine(Piece* piece, int64_t line_in_block, int column, const std::string& what) const {
+  const int64_t line = piece->place.line + line_in_block;
+  ++piece->skipped_lines;
+  if (piece->first_bad_line != 0 && piece->first_bad_line <= line) return;
+  piece->first_bad_line = line;
+  piece->first_bad = LineName(*piece, line_in_block);
+  if (column > 0) piece->first_bad += fmt::format(": column {}", column);
+  piece->first_bad += ": " + what;
+}
+
+void TextReader::FinishBadLines(Piece* piece) const {
+  if (piece->skipped_lines > 0 && !options_.skip_bad_lines)
+    piece->status = {StatusCode::kDataLoss, piece->first_bad + " (data.on_bad_line: skip would leave such lines out)"};
+}
+
+void TextReader::StartBatch(Piece* piece, int64_t size) const {
+  Batch& batch = piece->batch;
+  const Schema& schema = plan_.schema;
+  batch.size = size;
+  // Every value of the sized columns is overwritten, so they are not cleared first.
+  batch.labels.resize(static_cast<size_t>(size * schema.num_labels()));
+  batch.dense.resize(static_cast<size_t>(size * schema.num_dense()));
+  batch.sample_weights.resize(schema.has_sample_weight ? static_cast<size_t>(size) : 0);
+  batch.groups.resize(schema.has_group ? static_cast<size_t>(size) : 0);
+  batch.passthrough.resize(plan_.passthrough_columns.empty() ? 0 : static_cast<size_t>(size));
+  batch.fields.resize(schema.fields.size());
+  for (size_t f = 0; f < schema.fields.size(); ++f) {
+    FieldColumn& field = batch.fields[f];
+    field.offsets.clear();
+    field.weights.clear();
+    if (schema.fields[f].one_hot) {
+      field.keys.resize(static_cast<size_t>(size));
+    } else {
+      field.keys.clear();
+      field.offsets.push_back(0);
+    }
+  }
+}
+
+}  // namespace sluice::data
