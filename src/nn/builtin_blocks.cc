@@ -7,7 +7,9 @@ namespace sluice::nn {
 const std::map<std::string, BlockType>& BlockTypes() {
   static const std::map<std::string, BlockType> types = [] {
     std::map<std::string, BlockType> all;
-    for (auto make : {LinearType, FmType, EmbeddingType, MlpType, DenseLinearType, ConcatType, SumType}) {
+    for (auto make :
+         {LinearType, FmType, EmbeddingType, MlpType, DenseLinearType, ConcatType, SumType, ActivationType, DropoutType,
+          BatchNormType, LayerNormType, DotInteractionType, BiInteractionType, CrossType, CinType}) {
       BlockType type = make();
       const std::string name = type.type;
       SLUICE_CHECK(all.emplace(name, std::move(type)).second, "block type {} is registered twice", name);
@@ -30,7 +32,7 @@ std::vector<std::string> BlockTypeNames() {
 
 void BlockConfig::VisitOptions(config::Visitor& v) {
   const BlockType* found = FindBlockType(type);
-  if (found == nullptr) return;   // the visitor has already named the types that there are
+  if (found == nullptr) return;  // the visitor has already named the types that there are
   if (options == nullptr) options = found->make_options();
   options->Visit(v);
 }

@@ -34,9 +34,10 @@ struct ModelConfig {
     v.Field("preset", preset,
             {.text = "Model: a preset, or custom for the graph in `blocks`.",
              .choices = {"lr", "fm", "wide_deep", "deepfm", "dnn", "dlrm", "dcnv2", "xdeepfm", "custom"}});
-    v.Field("dim", dim, {.text = "Width of an embedding and of a factor of a factorisation machine.", .min = 1,
-                         .max = 4096});
-    v.Field("mlp", mlp, {.text = "Hidden widths of the deep part; a last linear layer to the logit follows.", .min = 1});
+    v.Field("dim", dim,
+            {.text = "Width of an embedding and of a factor of a factorisation machine.", .min = 1, .max = 4096});
+    v.Field("mlp", mlp,
+            {.text = "Hidden widths of the deep part; a last linear layer to the logit follows.", .min = 1});
     v.Field("bottom_mlp", bottom_mlp,
             {.text = "DLRM: widths of the layers over the numeric features; one of width dim follows where the last "
                      "differs.",
@@ -53,16 +54,18 @@ struct ModelConfig {
             {.text = "DCNv2: rank of the cross layers' matrices; 0: full matrices.", .min = 0});
     v.Field("cin_layers", cin_layers, {.text = "xDeepFM: feature maps of the layers of the CIN.", .min = 1});
     v.Field("pooling", pooling,
-            {.text = "How the embeddings of a field's keys become one vector.", .choices = {"sum", "mean", "sqrtn", "max"}});
+            {.text = "How the embeddings of a field's keys become one vector.",
+             .choices = {"sum", "mean", "sqrtn", "max"}});
     v.Field("separate_wide", separate_wide,
             {.text = "Keep the linear weights in a table of their own, `wide`, so that it can have its own optimizer "
                      "(tables.wide.optimizer). Presets with a linear part only."});
     v.Field("loss", loss, {.text = "Loss: bce for labels in [0, 1], mse for any.", .choices = {"bce", "mse"}});
     v.Field("output_bias", output_bias, {.text = "Add one trained bias per label to the logit."});
     v.List("blocks", blocks, {.text = "Blocks of a custom model, in topological order."});
-    v.Field("outputs", outputs,
-            {.text = "Custom: edges whose sum is the logit, each as wide as there are labels; the last block where left "
-                     "out."});
+    v.Field(
+        "outputs", outputs,
+        {.text = "Custom: edges whose sum is the logit, each as wide as there are labels; the last block where left "
+                 "out."});
   }
 };
 

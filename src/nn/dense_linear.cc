@@ -9,8 +9,8 @@ struct DenseLinearOptions : BlockOptions {
   std::shared_ptr<BlockOptions> Clone() const override { return std::make_shared<DenseLinearOptions>(*this); }
 };
 
-// out [n, num_labels] = sum over inputs of in * W, weights from zero, no bias: the linear part over numeric features, or a
-// last layer over several edges. Plain loops: the product is as narrow as there are labels.
+// out [n, num_labels] = sum over inputs of in * W, weights from zero, no bias: the linear part over numeric features,
+// or a last layer over several edges. Plain loops: the product is as narrow as there are labels.
 template <class T>
 class DenseLinear final : public Block<T> {
  public:
@@ -18,6 +18,10 @@ class DenseLinear final : public Block<T> {
       : offsets_(std::move(offsets)), widths_(std::move(widths)), num_labels_(num_labels) {}
 
   int64_t output_width() const override { return num_labels_; }
+  typename Block<T>::Flops flops() const override {
+    const double products = 2.0 * static_cast<double>(SumOfWidths(widths_) * num_labels_);
+    return {.forward = products, .backward = products, .input_backward = products};
+  }
 
   void Forward(BlockIo<T>& io) const override {
     for (int64_t i = 0; i < io.out.rows; ++i) {
@@ -58,7 +62,8 @@ class DenseLinear final : public Block<T> {
 
 template <class T>
 Result<std::unique_ptr<Block<T>>> Make(const BlockOptions&, BuildContext& context) {
-  if (context.input_widths.empty()) return InvalidArgument("model block `{}` (dense_linear) needs inputs", context.name);
+  if (context.input_widths.empty())
+    return InvalidArgument("model block `{}` (dense_linear) needs inputs", context.name);
   const int64_t num_labels = context.schema->num_labels();
   std::vector<int64_t> offsets;
   for (size_t p = 0; p < context.input_widths.size(); ++p) {

@@ -11,9 +11,9 @@ namespace {
 
 // Pooled embedding: for every field one vector, side by side [F * k]. An empty bag gives zeros.
 // Distributed  sum, mean and sqrtn: coefficients come from the batch alone, so partials add up. max: partials reduce by
-//              max, with -infinity for a field of which the rank holds no row; the gradient of a column goes to the first
-//              occurrence in the sample, among those an owner holds, that attains the maximum, so exact ties between rows
-//              of different owners count once for each owner.
+//              max, with -infinity for a field of which the rank holds no row; the gradient of a column goes to the
+//              first occurrence in the sample, among those an owner holds, that attains the maximum, so exact ties
+//              between rows of different owners count once for each owner.
 template <class T>
 class Embedding final : public FieldOp<T> {
  public:
@@ -59,8 +59,7 @@ class Embedding final : public FieldOp<T> {
     const FieldSlice<T> slice = this->Slice(batch, rows, p);
     const Range all{0, batch.size};
     const T* grad = partial_grad.data + p * dim_;
-    if (max_)
-      SLUICE_DISPATCH(AddMaxGrad<T>)
+    if (max_) SLUICE_DISPATCH(AddMaxGrad<T>)
     (slice, column_, dim_, all, rows_range, partial.data + p * dim_, partial.ld, grad, partial_grad.ld, row_grads);
     else SLUICE_DISPATCH(AddFieldGrad<T>)(slice, column_, dim_, all, rows_range, grad, partial_grad.ld, {}, row_grads);
   }
@@ -77,14 +76,16 @@ Result<std::vector<Pooling>> Poolings(const EmbeddingOptions& options, const std
     SLUICE_ASSIGN_OR_RETURN(const auto field, ResolveFields(context.name, {name}, *context.schema));
     const auto at = std::find(fields.begin(), fields.end(), field.front());
     if (at == fields.end())
-      return InvalidArgument("model block `{}`: per_field names `{}`, which is not among its fields", context.name, name);
+      return InvalidArgument("model block `{}`: per_field names `{}`, which is not among its fields", context.name,
+                             name);
     poolings[at - fields.begin()] = ParsePooling(field_pooling.pooling);
   }
   const auto num_max = std::count(poolings.begin(), poolings.end(), Pooling::kMax);
   if (num_max != 0 && num_max != static_cast<int64_t>(poolings.size()))
-    return InvalidArgument("model block `{}`: pooling max does not mix with others; give those fields a block of their "
-                           "own",
-                           context.name);
+    return InvalidArgument(
+        "model block `{}`: pooling max does not mix with others; give those fields a block of their "
+        "own",
+        context.name);
   return poolings;
 }
 
@@ -93,8 +94,8 @@ Result<std::unique_ptr<SparseOp<T>>> Make(const BlockOptions& base, BuildContext
   const auto& options = static_cast<const EmbeddingOptions&>(base);
   SLUICE_ASSIGN_OR_RETURN(auto fields, ResolveFields(context.name, options.fields, *context.schema));
   SLUICE_ASSIGN_OR_RETURN(auto poolings, Poolings(options, fields, context));
-  SLUICE_ASSIGN_OR_RETURN(const int64_t column,
-                          context.request_columns(options.table, fields, options.dim, options.share, ColumnStart::kTable));
+  SLUICE_ASSIGN_OR_RETURN(const int64_t column, context.request_columns(options.table, fields, options.dim,
+                                                                        options.share, ColumnStart::kTable));
   return std::unique_ptr<SparseOp<T>>(
       new Embedding<T>(options.table, std::move(fields), std::move(poolings), column, options.dim));
 }

@@ -13,8 +13,10 @@ Result<std::vector<int>> ResolveFields(const std::string& block, const std::vect
                                        const data::Schema& schema) {
   std::vector<int> fields;
   if (schema.fields.empty())
-    return InvalidArgument("model block `{}` reads sparse fields, but the features have none: make some of them "
-                           "categorical or bucketed, or use a model of numeric features", block);
+    return InvalidArgument(
+        "model block `{}` reads sparse fields, but the features have none: make some of them "
+        "categorical or bucketed, or use a model of numeric features",
+        block);
   if (names.empty())
     for (int f = 0; f < schema.num_fields(); ++f) fields.push_back(f);
   for (const std::string& name : names) {
@@ -23,7 +25,8 @@ Result<std::vector<int>> ResolveFields(const std::string& block, const std::vect
     if (found == schema.fields.end()) {
       std::string known;
       for (const auto& field : schema.fields) known += (known.empty() ? "" : ", ") + field.name;
-      return InvalidArgument("model block `{}`: there is no sparse field `{}`; the features give {}", block, name, known);
+      return InvalidArgument("model block `{}`: there is no sparse field `{}`; the features give {}", block, name,
+                             known);
     }
     fields.push_back(static_cast<int>(found - schema.fields.begin()));
   }

@@ -8,7 +8,8 @@ namespace {
 // Factorisation machine head of degree two (Rendle, ICDM 2010) in the packed form of DES (docs/algorithms/
 // weights-rich-operators.md): with x_j the coefficient of occurrence j,
 //   S = sum v_j x_j,  q = sum w_j x_j - 1/2 sum |v_j x_j|^2,  out = q + 1/2 |S|^2.
-// Shapes       per label its own weight and factor; partial of a sample: [S of every label (k each) | q of every label].
+// Shapes       per label its own weight and factor; partial of a sample: [S of every label (k each) | q of every
+// label].
 template <class T>
 class Fm final : public FieldOp<T> {
  public:
@@ -30,8 +31,7 @@ class Fm final : public FieldOp<T> {
         for (int64_t l = 0; l < num_labels_; ++l) tile.row(i)[q_column() + l] = T(0);
       for (int64_t p = 0; p < this->num_fields(); ++p) {
         const FieldSlice<T> slice = this->Slice(batch, rows, p);
-        for (int64_t l = 0; l < num_labels_; ++l)
-          SLUICE_DISPATCH(PoolField<T>)
+        for (int64_t l = 0; l < num_labels_; ++l) SLUICE_DISPATCH(PoolField<T>)
         (slice, factor_column_ + l * dim_, dim_, range, p > 0, tile.data + l * dim_, tile.ld,
          {WeightColumn(l), tile.data + q_column() + l, tile.ld});
       }
@@ -63,8 +63,7 @@ class Fm final : public FieldOp<T> {
   void AddRowGradients(const data::Batch& batch, const RowsView<T>& rows, int field, Range rows_range,
                        Matrix<const T> partial, Matrix<const T> partial_grad, T* row_grads) const override {
     const FieldSlice<T> slice = this->Slice(batch, rows, this->PositionOf(field));
-    for (int64_t l = 0; l < num_labels_; ++l)
-      SLUICE_DISPATCH(AddFieldGrad<T>)
+    for (int64_t l = 0; l < num_labels_; ++l) SLUICE_DISPATCH(AddFieldGrad<T>)
     (slice, factor_column_ + l * dim_, dim_, {0, batch.size}, rows_range, partial_grad.data + l * dim_, partial_grad.ld,
      {WeightColumn(l), partial_grad.data + q_column() + l, partial_grad.ld}, row_grads);
   }
@@ -83,12 +82,12 @@ Result<std::unique_ptr<SparseOp<T>>> Make(const BlockOptions& base, BuildContext
   const int64_t num_labels = context.schema->num_labels();
   int64_t weight_column = -1;
   if (options.linear) {
-    SLUICE_ASSIGN_OR_RETURN(weight_column, context.request_columns(options.table, fields, num_labels, "",
-                                                                   ColumnStart::kZero));
+    SLUICE_ASSIGN_OR_RETURN(weight_column,
+                            context.request_columns(options.table, fields, num_labels, "", ColumnStart::kZero));
   }
-  SLUICE_ASSIGN_OR_RETURN(const int64_t factor_column, context.request_columns(options.table, fields,
-                                                                               num_labels * options.dim, options.share,
-                                                                               ColumnStart::kTable));
+  SLUICE_ASSIGN_OR_RETURN(
+      const int64_t factor_column,
+      context.request_columns(options.table, fields, num_labels * options.dim, options.share, ColumnStart::kTable));
   return std::unique_ptr<SparseOp<T>>(
       new Fm<T>(options.table, std::move(fields), weight_column, factor_column, options.dim, num_labels));
 }

@@ -22,9 +22,8 @@ class Linear final : public FieldOp<T> {
 
   void Partial(const data::Batch& batch, const RowsView<T>& rows, Range samples, Matrix<T> partial) const override {
     this->ForTiles(samples, partial, [&](Range range, Matrix<T> tile) {
-      for (int64_t p = 0; p < this->num_fields(); ++p)
-        SLUICE_DISPATCH(PoolField<T>)
-        (this->Slice(batch, rows, p), column_, num_labels_, range, p > 0, tile.data, tile.ld, {});
+      for (int64_t p = 0; p < this->num_fields(); ++p) SLUICE_DISPATCH(PoolField<T>)
+      (this->Slice(batch, rows, p), column_, num_labels_, range, p > 0, tile.data, tile.ld, {});
     });
   }
 
@@ -50,8 +49,8 @@ Result<std::unique_ptr<SparseOp<T>>> Make(const BlockOptions& base, BuildContext
   const auto& options = static_cast<const LinearOptions&>(base);
   SLUICE_ASSIGN_OR_RETURN(auto fields, ResolveFields(context.name, options.fields, *context.schema));
   const int64_t num_labels = context.schema->num_labels();
-  SLUICE_ASSIGN_OR_RETURN(const int64_t column, context.request_columns(options.table, fields, num_labels, "",
-                                                                        ColumnStart::kZero));
+  SLUICE_ASSIGN_OR_RETURN(const int64_t column,
+                          context.request_columns(options.table, fields, num_labels, "", ColumnStart::kZero));
   return std::unique_ptr<SparseOp<T>>(new Linear<T>(options.table, std::move(fields), column, num_labels));
 }
 

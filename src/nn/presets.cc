@@ -86,9 +86,8 @@ void Dnn(Expansion& e) { e.AddDeep(e.AddDeepInput(), e.config.mlp, "deep"); }
 void DeepFm(Expansion& e) {
   if (e.has_fields()) {
     if (e.config.separate_wide) e.AddOutput("linear", "linear", {}, {{"table", std::string("wide")}});
-    OptionList options = {{"table", std::string("embedding")},
-                          {"dim", e.config.dim},
-                          {"linear", !e.config.separate_wide}};
+    OptionList options = {
+        {"table", std::string("embedding")}, {"dim", e.config.dim}, {"linear", !e.config.separate_wide}};
     // With several labels each has factors of its own; the embeddings then are columns apart.
     if (e.schema.num_labels() == 1) options.emplace_back("share", std::string(kShare));
     e.AddOutput("fm", "fm", {}, options);
@@ -97,12 +96,62 @@ void DeepFm(Expansion& e) {
   e.AddDeep(e.AddDeepInput(), e.config.mlp, "deep");
 }
 
-using Preset = void (*)(Expansion&);
+// Naumov et al. 2019: numeric features through an MLP to the width of an embedding, dot products of all pairs, an MLP.
+void Dlrm(Expansion& e) {
+  std::vector<std::string> vectors;
+  if (e.has_dense()) {
+    std::vector<int64_t> layers = e.config.bottom_mlp;
+    if (layers.empty() || layers.back() != e.config.dim) layers.push_back(e.config.dim);
+    vectors.push_back(e.Add("bottom", "mlp", {"dense"}, e.MlpOptions(std::move(layers))));
+  }
+  vectors.push_back(e.AddEmbedding());
+  e.Add("interaction", "dot_interaction", vectors, {{"dim", e.config.dim}, {"keep_first", e.has_dense()}});
+  e.AddDeep("interaction", e.config.top_mlp, "top");
+}
+
+// Wang et al. 2021, parallel structure. The last layer over [cross | deep] is a sum of one over each.
+void DcnV2(Expansion& e) {
+  const std::string input = e.AddDeepInput();
+  e.Add("cross", "cross", {input}, {{"layers", e.config.cross_layers}, {"rank", e.config.cross_rank}});
+  e.AddDeep("cross", {}, "cross_logit");
+  e.AddDeep(input, e.config.mlp, "deep");
+}
+
+// Lian et al. 2018: linear part, compressed interaction network and MLP.
+void XDeepFm(Expansion& e) {
+  e.AddLinear(e.wide_table());
+  const std::string input = e.AddDeepInput();
+  e.Add("cin", "cin", {"embedding"}, {{"dim", e.config.dim}, {"layers", e.config.cin_layers}});
+  e.AddDeep("cin", {}, "cin_logit");
+  e.AddDeep(input, e.config.mlp, "deep");
+}
+
+struct Preset {
+  void (*expand)(Expansion&);
+  int min_fields = 0;  // sparse fields without which the model makes no sense
+};
 
 const std::map<std::string, Preset>& Presets() {
   static const std::map<std::string, Preset> presets = {
-      {"lr", Lr}, {"fm", Fm}, {"wide_deep", WideDeep}, {"deepfm", DeepFm}, {"dnn", Dnn}};
+      {"lr", {Lr}},   {"fm", {Fm, 1}},     {"wide_deep", {WideDeep}}, {"deepfm", {DeepFm, 1}},
+      {"dnn", {Dnn}}, {"dlrm", {Dlrm, 1}}, {"dcnv2", {DcnV2}},        {"xdeepfm", {XDeepFm, 1}}};
   return presets;
+}
+
+// Settings that belong to some presets only, so that one that has no effect is not passed over in silence.
+Status CheckSettings(const ModelConfig& config, const Preset& preset, const data::Schema& schema) {
+  if (schema.num_fields() == 0 && schema.num_dense() == 0)
+    return InvalidArgument("the features give neither sparse fields nor numeric columns to learn from");
+  if (schema.num_fields() < preset.min_fields)
+    return InvalidArgument("model.preset {} needs categorical or bucketed features; all of these are numeric",
+                           config.preset);
+  if (config.preset == "dlrm" && schema.num_fields() + (schema.num_dense() > 0) < 2)
+    return InvalidArgument(
+        "model.preset dlrm needs at least two vectors: two sparse fields, or one and numeric features");
+  const bool has_wide = config.preset == "wide_deep" || config.preset == "deepfm" || config.preset == "xdeepfm";
+  if (config.separate_wide && !has_wide)
+    return InvalidArgument("model.separate_wide is for wide_deep, deepfm and xdeepfm; the preset is {}", config.preset);
+  return Status::Ok();
 }
 
 }  // namespace
@@ -124,12 +173,11 @@ Result<NetSpec> ExpandModel(const ModelConfig& config, const data::Schema& schem
   }
   if (!config.blocks.empty() || !config.outputs.empty())
     return InvalidArgument("model.blocks and model.outputs belong to preset custom; the preset is {}", config.preset);
-  if (schema.num_fields() == 0 && schema.num_dense() == 0)
-    return InvalidArgument("the features give neither sparse fields nor numeric columns to learn from");
   const auto preset = Presets().find(config.preset);
   if (preset == Presets().end()) return InvalidArgument("model.preset: there is no preset `{}`", config.preset);
+  SLUICE_RETURN_IF_ERROR(CheckSettings(config, preset->second, schema));
   Expansion expansion{.config = config, .schema = schema, .blocks = {}, .outputs = {}};
-  preset->second(expansion);
+  preset->second.expand(expansion);
   spec.blocks = std::move(expansion.blocks);
   spec.outputs = std::move(expansion.outputs);
   return spec;

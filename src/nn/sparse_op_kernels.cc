@@ -10,7 +10,7 @@ using nn::FieldSlice;
 using nn::PairTerm;
 using nn::Pooling;
 
-constexpr int64_t kAhead = 16;       // occurrences between a prefetch and its use
+constexpr int64_t kAhead = 16;  // occurrences between a prefetch and its use
 constexpr int64_t kSquares = sluice::kLanes;
 
 template <bool kWrite, class T>
@@ -170,12 +170,18 @@ void AddGrad(const FieldSlice<T>& field, int64_t column, int64_t width, Range sa
 template <class Body>
 inline void WithWidth(int64_t width, const Body& body) {
   switch (width) {
-    case 1: return body.template operator()<1>();
-    case 8: return body.template operator()<8>();
-    case 16: return body.template operator()<16>();
-    case 32: return body.template operator()<32>();
-    case 64: return body.template operator()<64>();
-    default: return body.template operator()<0>();
+    case 1:
+      return body.template operator()<1>();
+    case 8:
+      return body.template operator()<8>();
+    case 16:
+      return body.template operator()<16>();
+    case 32:
+      return body.template operator()<32>();
+    case 64:
+      return body.template operator()<64>();
+    default:
+      return body.template operator()<0>();
   }
 }
 
@@ -232,8 +238,8 @@ void MaxField(const FieldSlice<T>& field, int64_t column, int64_t width, Range s
 }
 
 template <class T>
-void AddMaxGrad(const FieldSlice<T>& field, int64_t column, int64_t width, Range samples, Range owned,
-                const T* partial, int64_t partial_ld, const T* grad, int64_t ld, T* row_grads) {
+void AddMaxGrad(const FieldSlice<T>& field, int64_t column, int64_t width, Range samples, Range owned, const T* partial,
+                int64_t partial_ld, const T* grad, int64_t ld, T* row_grads) {
   for (int64_t i = samples.begin; i < samples.end; ++i) {
     const int64_t begin = field.offsets != nullptr ? field.offsets[i] : i;
     const int64_t end = field.offsets != nullptr ? field.offsets[i + 1] : i + 1;
@@ -252,12 +258,12 @@ void AddMaxGrad(const FieldSlice<T>& field, int64_t column, int64_t width, Range
   }
 }
 
-#define SLUICE_INSTANTIATE(T)                                                                                         \
-  template void PoolField<T>(const FieldSlice<T>&, int64_t, int64_t, Range, bool, T*, int64_t, PairTerm<T>);          \
-  template void AddFieldGrad<T>(const FieldSlice<T>&, int64_t, int64_t, Range, Range, const T*, int64_t,              \
-                                PairTerm<const T>, T*);                                                               \
-  template void MaxField<T>(const FieldSlice<T>&, int64_t, int64_t, Range, T*, int64_t);                              \
-  template void AddMaxGrad<T>(const FieldSlice<T>&, int64_t, int64_t, Range, Range, const T*, int64_t, const T*,      \
+#define SLUICE_INSTANTIATE(T)                                                                                    \
+  template void PoolField<T>(const FieldSlice<T>&, int64_t, int64_t, Range, bool, T*, int64_t, PairTerm<T>);     \
+  template void AddFieldGrad<T>(const FieldSlice<T>&, int64_t, int64_t, Range, Range, const T*, int64_t,         \
+                                PairTerm<const T>, T*);                                                          \
+  template void MaxField<T>(const FieldSlice<T>&, int64_t, int64_t, Range, T*, int64_t);                         \
+  template void AddMaxGrad<T>(const FieldSlice<T>&, int64_t, int64_t, Range, Range, const T*, int64_t, const T*, \
                               int64_t, T*);
 SLUICE_INSTANTIATE(float)
 SLUICE_INSTANTIATE(double)

@@ -1,0 +1,163 @@
+#include "nn/builtin_blocks.h"
+#include "nn/elementwise_kernels.h"
+#include "nn/gemm.h"
+#include "nn/matrix_ops.h"
+
+namespace sluice::nn {
+namespace {
+
+struct CrossOptions : BlockOptions {
+  int64_t layers = 3;
+  int64_t rank = 0;
+
+  void Visit(config::Visitor& v) override {
+    v.Field("layers", layers, {.text = "Number of cross layers.", .min = 1, .max = 64});
+    v.Field("rank", rank, {.text = "Rank of the layers' matrices; 0: full matrices.", .min = 0});
+  }
+  std::shared_ptr<BlockOptions> Clone() const override { return std::make_shared<CrossOptions>(*this); }
+};
+
+// Cross network: x_{l+1} = x_0 * (x_l W_l + b_l) + x_l, where W_l is full or, with rank r, V_l [d, r] U_l [r, d].
+// Source: DCN V2 (Wang et al., WWW 2021), equations 1 and 2.
+// State        x_l, u_l = x_l W_l + b_l and, with a rank, h_l = x_l V_l of every layer.
+// Cost         2 d^2 products per layer forward (4 d r with a rank), twice that backward.
+template <class T>
+class Cross final : public Block<T> {
+ public:
+  struct Layer {
+    int64_t weight = 0;  // W [d, d], or V [d, r]
+    int64_t up = 0;      // U [r, d]
+    int64_t bias = 0;
+  };
+
+  Cross(int64_t width, int64_t rank, std::vector<Layer> layers) : width_(width), rank_(rank), layers_(layers) {}
+
+  int64_t output_width() const override { return width_; }
+  size_t state_size(int64_t rows) const override { return Carve(nullptr, rows).size; }
+  typename Block<T>::Flops flops() const override {
+    const double products = static_cast<double>(layers_.size()) * 2 * static_cast<double>(width_) *
+                            static_cast<double>(rank_ > 0 ? 2 * rank_ : width_);
+    // The gradient of a layer's input is needed by the layer below, all but the lowest's.
+    const double inner = products * static_cast<double>(layers_.size() - 1) / static_cast<double>(layers_.size());
+    const double lowest = products / static_cast<double>(layers_.size());
+    return {.forward = products,
+            .backward = products + inner + (rank_ > 0 ? lowest / 2 : 0),
+            .input_backward = rank_ > 0 ? lowest / 2 : lowest};
+  }
+
+  void Forward(BlockIo<T>& io) const override {
+    const State s = Carve(io.state, io.out.rows);
+    for (size_t l = 0; l < layers_.size(); ++l) {
+      const Matrix<const T> x = Input(io, s, l);
+      const Layer& layer = layers_[l];
+      if (rank_ > 0) {
+        Gemm<T>(x, Weight(io, layer.weight, width_, rank_), s.h[l]);
+        Gemm<T>(s.h[l], Weight(io, layer.up, rank_, width_), s.u[l], {.bias = io.params + layer.bias});
+      } else {
+        Gemm<T>(x, Weight(io, layer.weight, width_, width_), s.u[l], {.bias = io.params + layer.bias});
+      }
+      const Matrix<T> next = l + 1 < layers_.size() ? s.x[l + 1] : io.out;
+      for (int64_t i = 0; i < next.rows; ++i)
+        SLUICE_DISPATCH(CrossForwardRow<T>)(io.in[0].row(i), s.u[l].row(i), x.row(i), next.row(i), width_);
+    }
+  }
+
+  void Backward(BlockIo<T>& io) const override {
+    const State s = Carve(io.state, io.out_grad.rows);
+    const bool wants_input = !io.in_grad[0].empty();
+    CopyMatrix(io.out_grad, s.g);
+    for (int64_t i = 0; i < s.dx0.rows; ++i) std::fill(s.dx0.row(i), s.dx0.row(i) + width_, T(0));
+    for (size_t l = layers_.size(); l-- > 0;) {
+      const Layer& layer = layers_[l];
+      const Matrix<const T> x = Input(io, s, l);
+      const bool descend = l > 0 || wants_input;
+      for (int64_t i = 0; i < s.g.rows; ++i) {
+        SLUICE_DISPATCH(CrossBackwardRow<T>)
+        (s.g.row(i), io.in[0].row(i), s.u[l].row(i), s.du.row(i), s.dx0.row(i), width_);
+        SLUICE_DISPATCH(AddRow<T>)(s.du.row(i), io.param_grads + layer.bias, width_);
+      }
+      const GemmOptions<T> weight_grad{.transpose_a = true, .accumulate = true};
+      const GemmOptions<T> input_grad{.transpose_b = true, .accumulate = true};
+      if (rank_ > 0) {
+        Gemm<T>(s.h[l], s.du, Gradient(io, layer.up, rank_, width_), weight_grad);
+        Gemm<T>(s.du, Weight(io, layer.up, rank_, width_), s.dh, {.transpose_b = true});
+        Gemm<T>(x, s.dh, Gradient(io, layer.weight, width_, rank_), weight_grad);
+        if (descend) Gemm<T>(s.dh, Weight(io, layer.weight, width_, rank_), s.g, input_grad);
+      } else {
+        Gemm<T>(x, s.du, Gradient(io, layer.weight, width_, width_), weight_grad);
+        if (descend) Gemm<T>(s.du, Weight(io, layer.weight, width_, width_), s.g, input_grad);
+      }
+    }
+    WriteGrad(io.in_grad[0], io.accumulate[0], [&](int64_t i, int64_t j) { return s.g.row(i)[j] + s.dx0.row(i)[j]; });
+  }
+
+ private:
+  struct State {
+    std::vector<Matrix<T>> x, u, h;
+    Matrix<T> g, du, dx0, dh;
+    size_t size = 0;
+  };
+
+  State Carve(std::byte* memory, int64_t rows) const {
+    StateCarver carver(memory);
+    State s;
+    for (size_t l = 0; l < layers_.size(); ++l) {
+      s.x.push_back(l > 0 ? carver.TakeMatrix<T>(rows, width_) : Matrix<T>{});
+      s.u.push_back(carver.TakeMatrix<T>(rows, width_));
+      if (rank_ > 0) s.h.push_back(carver.TakeMatrix<T>(rows, rank_));
+    }
+    s.g = carver.TakeMatrix<T>(rows, width_);
+    s.du = carver.TakeMatrix<T>(rows, width_);
+    s.dx0 = carver.TakeMatrix<T>(rows, width_);
+    if (rank_ > 0) s.dh = carver.TakeMatrix<T>(rows, rank_);
+    s.size = carver.size();
+    return s;
+  }
+
+  Matrix<const T> Input(const BlockIo<T>& io, const State& s, size_t l) const {
+    return l == 0 ? io.in[0] : Matrix<const T>(s.x[l]);
+  }
+  Matrix<const T> Weight(const BlockIo<T>& io, int64_t offset, int64_t rows, int64_t cols) const {
+    return {io.params + offset, rows, cols, cols};
+  }
+  Matrix<T> Gradient(const BlockIo<T>& io, int64_t offset, int64_t rows, int64_t cols) const {
+    return {io.param_grads + offset, rows, cols, cols};
+  }
+
+  int64_t width_, rank_;
+  std::vector<Layer> layers_;
+};
+
+template <class T>
+Result<std::unique_ptr<Block<T>>> Make(const BlockOptions& base, BuildContext& context) {
+  const auto& options = static_cast<const CrossOptions&>(base);
+  if (context.input_widths.size() != 1)
+    return InvalidArgument("model block `{}` (cross) takes one input, not {}", context.name,
+                           context.input_widths.size());
+  const int64_t width = context.input_widths[0];
+  std::vector<typename Cross<T>::Layer> layers(options.layers);
+  ParamLayout& params = context.params->trained;
+  for (int64_t l = 0; l < options.layers; ++l) {
+    const std::string name = fmt::format("{}/layer{}", context.name, l);
+    if (options.rank > 0) {
+      layers[l].weight = params.Add(name + "/down", {width, options.rank}, Init::kXavierUniform);
+      layers[l].up = params.Add(name + "/up", {options.rank, width}, Init::kXavierUniform);
+    } else {
+      layers[l].weight = params.Add(name + "/weight", {width, width}, Init::kXavierUniform);
+    }
+    layers[l].bias = params.Add(name + "/bias", {width}, Init::kZero);
+  }
+  return std::unique_ptr<Block<T>>(new Cross<T>(width, options.rank, std::move(layers)));
+}
+
+}  // namespace
+
+BlockType CrossType() {
+  return {.type = "cross",
+          .text = "Cross network with full or low-rank matrices (DCN V2).",
+          .make_options = [] { return std::make_shared<CrossOptions>(); },
+          .make_f32 = Make<float>,
+          .make_f64 = Make<double>};
+}
+
+}  // namespace sluice::nn
