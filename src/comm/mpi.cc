@@ -85,12 +85,11 @@ class MpiRequest : public Request {
   // then sleeping, so that ranks which share cores with their peers let them work.
   Status Wait(Deadline deadline) override {
     if (!status_.ok()) return status_;
-    size_t received = 0;
-    for (size_t i = 0; i < requests_.size(); ++i) {
+    for (; done_ < requests_.size(); ++done_) {
       MPI_Status mpi_status;
       int done = 0;
       for (int64_t round = 0;; ++round) {
-        const Status tested = MpiStatus(MPI_Test(&requests_[i], &done, &mpi_status), "MPI_Test");
+        const Status tested = MpiStatus(MPI_Test(&requests_[done_], &done, &mpi_status), "MPI_Test");
         if (!tested.ok()) return Failed(Explain(tested));
         if (done) break;
         if (round < 200) continue;
@@ -108,11 +107,11 @@ class MpiRequest : public Request {
       if (receive_) {
         int count = 0;
         MPI_Get_count(&mpi_status, MPI_BYTE, &count);
-        received += static_cast<size_t>(count);
+        received_ += static_cast<size_t>(count);
       }
     }
-    if (receive_ && received != bytes_)
-      return DataLoss("rank {} sent {} bytes, {} were expected", peer_, received, bytes_);
+    if (receive_ && received_ != bytes_)
+      return DataLoss("rank {} sent {} bytes, {} were expected", peer_, received_, bytes_);
     return Status::Ok();
   }
 
@@ -132,6 +131,8 @@ class MpiRequest : public Request {
   bool receive_;
   size_t bytes_;
   std::vector<MPI_Request> requests_;
+  size_t done_ = 0;       // requests that have ended
+  size_t received_ = 0;   // bytes that those brought
   Status status_;
 };
 

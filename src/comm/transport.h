@@ -17,7 +17,7 @@ using Deadline = Clock::time_point;
 class Request {
  public:
   virtual ~Request() = default;
-  // Blocks until the message has left (or arrived in) the buffer. kUnavailable at the deadline.
+  // Blocks until the message has left (or arrived in) the buffer. kUnavailable at the deadline; may then be called again.
   virtual Status Wait(Deadline deadline) = 0;
 };
 

@@ -74,7 +74,9 @@ TEST_P(KeyExchangeTest, EveryKeyReachesItsOwnerOnceInSampleOrder) {
             if (owner != comm.rank()) continue;
             ASSERT_LT(at, got.nnz());
             EXPECT_EQ(got.keys[at], want.keys[j]);
-            if (f == 2) EXPECT_EQ(got.weights[at], want.weights[j]);
+            if (f == 2) {
+              EXPECT_EQ(got.weights[at], want.weights[j]);
+            }
             ++at;
           }
           EXPECT_EQ(got.end(i), at) << "field " << f << " sample " << i;
