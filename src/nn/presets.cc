@@ -53,18 +53,36 @@ struct Expansion {
     return has_dense() ? Add("features", "concat", {embedding, "dense"}) : embedding;
   }
 
-  OptionList MlpOptions(std::vector<int64_t> layers) const {
-    return {{"layers", std::move(layers)},
-            {"activation", config.activation},
-            {"dropout", config.dropout},
-            {"batch_norm", config.batch_norm}};
+  // Hidden layers from `input`; returns the last one's edge, which is `input` where there is none. Batch normalisation
+  // stands between product and activation, so that such layers are blocks of their own.
+  std::string AddHidden(const std::string& name, std::string input, const std::vector<int64_t>& widths) {
+    if (widths.empty()) return input;
+    if (!config.batch_norm)
+      return Add(name, "mlp", {input},
+                 {{"layers", widths}, {"activation", config.activation}, {"dropout", config.dropout}});
+    for (size_t l = 0; l < widths.size(); ++l) {
+      const std::string layer = fmt::format("{}_{}", name, l);
+      Add(layer, "mlp", {input}, {{"layers", std::vector<int64_t>{widths[l]}}, {"linear_output", true}});
+      Add(layer + "_norm", "batch_norm", {layer});
+      input = Add(layer + "_activation", "activation", {layer + "_norm"}, {{"kind", config.activation}});
+      if (config.dropout > 0) input = Add(layer + "_dropout", "dropout", {input}, {{"rate", config.dropout}});
+    }
+    return input;
   }
   // Hidden layers, then a linear one to the logit.
-  void AddDeep(const std::string& input, std::vector<int64_t> hidden, const std::string& name) {
-    hidden.push_back(schema.num_labels());
-    OptionList options = MlpOptions(std::move(hidden));
-    options.emplace_back("linear_output", true);
-    AddOutput(name, "mlp", {input}, options);
+  void AddDeep(const std::string& name, const std::string& input, std::vector<int64_t> hidden) {
+    const int64_t num_labels = schema.num_labels();
+    if (config.batch_norm) {
+      const std::string last = AddHidden(name, input, hidden);
+      AddOutput(name, "mlp", {last}, {{"layers", std::vector<int64_t>{num_labels}}, {"linear_output", true}});
+      return;
+    }
+    hidden.push_back(num_labels);
+    AddOutput(name, "mlp", {input},
+              {{"layers", std::move(hidden)},
+               {"activation", config.activation},
+               {"dropout", config.dropout},
+               {"linear_output", true}});
   }
 };
 
@@ -77,10 +95,10 @@ void Fm(Expansion& e) {
 
 void WideDeep(Expansion& e) {
   e.AddLinear(e.wide_table());
-  e.AddDeep(e.AddDeepInput(), e.config.mlp, "deep");
+  e.AddDeep("deep", e.AddDeepInput(), e.config.mlp);
 }
 
-void Dnn(Expansion& e) { e.AddDeep(e.AddDeepInput(), e.config.mlp, "deep"); }
+void Dnn(Expansion& e) { e.AddDeep("deep", e.AddDeepInput(), e.config.mlp); }
 
 // Guo et al., IJCAI 2017: the factors of the machine are the embeddings of the deep part.
 void DeepFm(Expansion& e) {
@@ -93,7 +111,7 @@ void DeepFm(Expansion& e) {
     e.AddOutput("fm", "fm", {}, options);
   }
   e.AddDenseLinear();
-  e.AddDeep(e.AddDeepInput(), e.config.mlp, "deep");
+  e.AddDeep("deep", e.AddDeepInput(), e.config.mlp);
 }
 
 // Naumov et al. 2019: numeric features through an MLP to the width of an embedding, dot products of all pairs, an MLP.
@@ -102,19 +120,19 @@ void Dlrm(Expansion& e) {
   if (e.has_dense()) {
     std::vector<int64_t> layers = e.config.bottom_mlp;
     if (layers.empty() || layers.back() != e.config.dim) layers.push_back(e.config.dim);
-    vectors.push_back(e.Add("bottom", "mlp", {"dense"}, e.MlpOptions(std::move(layers))));
+    vectors.push_back(e.AddHidden("bottom", "dense", layers));
   }
   vectors.push_back(e.AddEmbedding());
   e.Add("interaction", "dot_interaction", vectors, {{"dim", e.config.dim}, {"keep_first", e.has_dense()}});
-  e.AddDeep("interaction", e.config.top_mlp, "top");
+  e.AddDeep("top", "interaction", e.config.top_mlp);
 }
 
 // Wang et al. 2021, parallel structure. The last layer over [cross | deep] is a sum of one over each.
 void DcnV2(Expansion& e) {
   const std::string input = e.AddDeepInput();
   e.Add("cross", "cross", {input}, {{"layers", e.config.cross_layers}, {"rank", e.config.cross_rank}});
-  e.AddDeep("cross", {}, "cross_logit");
-  e.AddDeep(input, e.config.mlp, "deep");
+  e.AddDeep("cross_logit", "cross", {});
+  e.AddDeep("deep", input, e.config.mlp);
 }
 
 // Lian et al. 2018: linear part, compressed interaction network and MLP.
@@ -122,8 +140,8 @@ void XDeepFm(Expansion& e) {
   e.AddLinear(e.wide_table());
   const std::string input = e.AddDeepInput();
   e.Add("cin", "cin", {"embedding"}, {{"dim", e.config.dim}, {"layers", e.config.cin_layers}});
-  e.AddDeep("cin", {}, "cin_logit");
-  e.AddDeep(input, e.config.mlp, "deep");
+  e.AddDeep("cin_logit", "cin", {});
+  e.AddDeep("deep", input, e.config.mlp);
 }
 
 struct Preset {
