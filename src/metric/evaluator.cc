@@ -6,15 +6,13 @@
 #include <utility>
 
 #include "metric/auc.h"
+#include "metric/logistic_kernels.h"
 
 namespace sluice::metric {
 namespace {
 
-constexpr int64_t kBlock = 4096;
+constexpr int64_t kBlock = 1024;
 constexpr double kClip = 1e-15;
-
-// Cross entropy of label y with the logistic function of x: log(1 + exp(x)) - y x, without overflow.
-double LogisticLoss(double x, double y) { return std::max(x, 0.0) + std::log1p(std::exp(-std::abs(x))) - y * x; }
 
 double CrossEntropy(double p, double y) {
   const double q = std::clamp(p, kClip, 1 - kClip);
@@ -31,11 +29,34 @@ std::string DefaultFolder() {
 
 }  // namespace
 
-Evaluator::Evaluator(const EvaluatorOptions& options) : options_(options) {
+// One label of up to kBlock consecutive samples.
+struct Evaluator::Block {
+  int64_t size = 0;
+  int label = 0;
+  const float* scores = nullptr;
+  const float* labels = nullptr;
+  const float* weights = nullptr;
+  const uint64_t* groups = nullptr;
+};
+
+struct Evaluator::Scratch {
+  Scratch() { std::fill_n(ones, kBlock, 1.0f); }
+
+  float scores[kBlock], labels[kBlock], ones[kBlock];
+  double prediction[kBlock], loss[kBlock];
+  ScoreRecord records[2 * kBlock + 1];
+  int32_t source[2 * kBlock + 1];  // sample of a record
+};
+
+Evaluator::Evaluator(const EvaluatorOptions& options) : options_(options), scratch_(std::make_unique<Scratch>()) {
   SLUICE_CHECK(options.num_labels >= 1, "{} labels", options.num_labels);
   if (options_.spill_folder.empty()) options_.spill_folder = DefaultFolder();
   for (int i = 0; i < options_.num_labels; ++i) labels_.push_back(MakeLabel());
 }
+
+Evaluator::~Evaluator() = default;
+Evaluator::Evaluator(Evaluator&&) noexcept = default;
+Evaluator& Evaluator::operator=(Evaluator&&) noexcept = default;
 
 Evaluator::Label Evaluator::MakeLabel() const {
   return {{},
@@ -51,52 +72,96 @@ Status Evaluator::Add(const Scored& samples) {
                samples.weights.size(), n);
   SLUICE_CHECK(!options_.grouped || static_cast<int64_t>(samples.groups.size()) == n, "{} groups for {} samples",
                samples.groups.size(), n);
+  const int64_t labels = options_.num_labels;
   for (int64_t begin = 0; begin < n; begin += kBlock) {
-    const int64_t end = std::min(n, begin + kBlock);
-    for (int label = 0; label < options_.num_labels; ++label)
-      SLUICE_RETURN_IF_ERROR(AddBlock(samples, begin, end, label));
-    samples_ += end - begin;
+    const int64_t size = std::min(n - begin, kBlock);
+    Block block{.size = size, .scores = &samples.scores[begin * labels], .labels = &samples.labels[begin * labels],
+                .weights = samples.weights.empty() ? scratch_->ones : &samples.weights[begin],
+                .groups = options_.grouped ? &samples.groups[begin] : nullptr};
+    for (; block.label < labels; ++block.label) {
+      if (labels > 1) {  // one column at a time
+        for (int64_t i = 0; i < size; ++i) {
+          scratch_->scores[i] = samples.scores[(begin + i) * labels + block.label];
+          scratch_->labels[i] = samples.labels[(begin + i) * labels + block.label];
+        }
+        block.scores = scratch_->scores;
+        block.labels = scratch_->labels;
+      }
+      SLUICE_RETURN_IF_ERROR(AddBlock(block));
+    }
+    samples_ += size;
   }
   return Status::Ok();
 }
 
-Status Evaluator::AddBlock(const Scored& samples, int64_t begin, int64_t end, int label) {
+Status Evaluator::CheckBlock(const Block& block) const {
   const bool ranked = options_.scores != ScoreKind::kValue;
-  Sums sums = labels_[label].sums;
-  records_.clear();
-  group_records_.clear();
-  for (int64_t i = begin; i < end; ++i) {
-    const float score = samples.scores[i * options_.num_labels + label];
-    const float y = samples.labels[i * options_.num_labels + label];
-    const float w = samples.weights.empty() ? 1.0f : samples.weights[i];
+  for (int64_t i = 0; i < block.size; ++i) {
+    const float score = block.scores[i], label = block.labels[i], weight = block.weights[i];
     if (!std::isfinite(score))
-      return NumericError("the score of sample {}, label {}, is {}", samples_ + i - begin, label, score);
-    if (!(w >= 0) || std::isinf(w)) return InvalidArgument("the weight of sample {} is {}", samples_ + i - begin, w);
-    if (ranked ? !(y >= 0 && y <= 1) : !std::isfinite(y))
-      return InvalidArgument("label {} of sample {} is {}", label, samples_ + i - begin, y);
-
-    const double x = score;
-    double prediction = x;
-    if (options_.scores == ScoreKind::kLogit) {
-      prediction = 1 / (1 + std::exp(-x));
-      sums.loss += w * LogisticLoss(x, y);
-    } else if (options_.scores == ScoreKind::kProbability) {
-      sums.loss += w * CrossEntropy(x, y);
-    }
-    sums.weight += w;
-    sums.label += static_cast<double>(w) * y;
-    sums.prediction += w * prediction;
-    sums.squared_error += w * (prediction - y) * (prediction - y);
-    if (!ranked) continue;
-    if (y > 0) records_.push_back(MakeRecord(score, true, w * y));
-    if (y < 1) records_.push_back(MakeRecord(score, false, w * (1 - y)));
-    if (!options_.grouped) continue;
-    if (y > 0) group_records_.push_back({MakeRecord(score, true, w * y), samples.groups[i]});
-    if (y < 1) group_records_.push_back({MakeRecord(score, false, w * (1 - y)), samples.groups[i]});
+      return NumericError("the score of sample {}, label {}, is {}", samples_ + i, block.label, score);
+    if (!(weight >= 0) || std::isinf(weight)) return InvalidArgument("the weight of sample {} is {}", samples_ + i, weight);
+    if (ranked ? !(label >= 0 && label <= 1) : !std::isfinite(label))
+      return InvalidArgument("label {} of sample {} is {}", block.label, samples_ + i, label);
+    if (options_.scores == ScoreKind::kProbability && !(score >= 0 && score <= 1))
+      return InvalidArgument("the score of sample {}, label {}, is {}; a probability was expected", samples_ + i,
+                             block.label, score);
   }
-  labels_[label].sums = sums;
-  SLUICE_RETURN_IF_ERROR(labels_[label].by_score.Add(records_));
-  return labels_[label].by_group.Add(group_records_);
+  return Status::Ok();
+}
+
+Status Evaluator::AddBlock(const Block& block) {
+  SLUICE_RETURN_IF_ERROR(CheckBlock(block));
+  Sums sums = labels_[block.label].sums;
+  switch (options_.scores) {
+    case ScoreKind::kLogit:
+      SLUICE_DISPATCH(Logistic)(block.scores, scratch_->prediction, scratch_->loss, block.size);
+      // The cross entropy of label y is softplus(x) - y x.
+      for (int64_t i = 0; i < block.size; ++i)
+        scratch_->loss[i] -= static_cast<double>(block.labels[i]) * block.scores[i];
+      break;
+    case ScoreKind::kProbability:
+      for (int64_t i = 0; i < block.size; ++i) {
+        scratch_->prediction[i] = block.scores[i];
+        scratch_->loss[i] = CrossEntropy(block.scores[i], block.labels[i]);
+      }
+      break;
+    case ScoreKind::kValue:
+      for (int64_t i = 0; i < block.size; ++i) scratch_->prediction[i] = block.scores[i];
+      std::fill_n(scratch_->loss, block.size, 0.0);
+      break;
+  }
+  // One sample after another, so that the sums do not depend on how the stream is cut.
+  for (int64_t i = 0; i < block.size; ++i) {
+    const double w = block.weights[i], y = block.labels[i], p = scratch_->prediction[i];
+    sums.weight += w;
+    sums.label += w * y;
+    sums.prediction += w * p;
+    sums.loss += w * scratch_->loss[i];
+    sums.squared_error += w * (p - y) * (p - y);
+  }
+  labels_[block.label].sums = sums;
+  return options_.scores == ScoreKind::kValue ? Status::Ok() : AddRecords(block);
+}
+
+Status Evaluator::AddRecords(const Block& block) {
+  size_t n = 0;
+  for (int64_t i = 0; i < block.size; ++i) {
+    const float y = block.labels[i], w = block.weights[i];
+    // Written in any case, kept where the class has weight: labels of 0 and 1 give one record without a branch.
+    scratch_->records[n] = MakeRecord(block.scores[i], true, w * y);
+    scratch_->source[n] = static_cast<int32_t>(i);
+    n += y > 0;
+    scratch_->records[n] = MakeRecord(block.scores[i], false, w * (1 - y));
+    scratch_->source[n] = static_cast<int32_t>(i);
+    n += y < 1;
+  }
+  Label& label = labels_[block.label];
+  SLUICE_RETURN_IF_ERROR(label.by_score.Add(std::span(scratch_->records, n)));
+  if (!options_.grouped) return Status::Ok();
+  group_records_.clear();
+  for (size_t r = 0; r < n; ++r) group_records_.push_back({scratch_->records[r], block.groups[scratch_->source[r]]});
+  return label.by_group.Add(group_records_);
 }
 
 Status Evaluator::Merge(Evaluator&& other) {

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <span>
 #include <string>
 #include <vector>
@@ -45,6 +46,9 @@ struct Scored {
 class Evaluator {
  public:
   explicit Evaluator(const EvaluatorOptions& options);
+  ~Evaluator();
+  Evaluator(Evaluator&&) noexcept;
+  Evaluator& operator=(Evaluator&&) noexcept;
 
   Status Add(const Scored& samples);
   // As if the samples of `other` had been added here, after those that are. REQUIRES: equal options.
@@ -69,15 +73,20 @@ class Evaluator {
     ExternalSorter<GroupRecord> by_group;
   };
 
+  struct Block;
+  struct Scratch;
+
   Label MakeLabel() const;
-  Status AddBlock(const Scored& samples, int64_t begin, int64_t end, int label);
+  Status CheckBlock(const Block& block) const;
+  Status AddBlock(const Block& block);
+  Status AddRecords(const Block& block);
   Status FinishLabel(Label* label, LabelMetrics* metrics) const;
 
   EvaluatorOptions options_;
   int64_t samples_ = 0;
   std::vector<Label> labels_;
-  std::vector<ScoreRecord> records_;  // scratch of one block
-  std::vector<GroupRecord> group_records_;
+  std::unique_ptr<Scratch> scratch_;
+  std::vector<GroupRecord> group_records_;  // scratch
 };
 
 }  // namespace sluice::metric

@@ -7,6 +7,8 @@
 #include <map>
 #include <vector>
 
+#include "base/simd.h"
+#include "metric/logistic_kernels.h"
 #include "metric/test_data.h"
 
 namespace sluice::metric {
@@ -256,6 +258,25 @@ TEST(EvaluatorTest, SavedAndLoadedGivesTheSameBits) {
     EXPECT_EQ(a.samples, b.samples);
     EXPECT_EQ(first.Finish().value().samples, 2000);  // Save keeps them
     EXPECT_FALSE(Evaluator({.num_labels = 2}).Load(sections, "eval").ok());
+  }
+}
+
+TEST(LogisticKernelTest, AgreesWithTheLibraryOnEveryInstructionSet) {
+  std::vector<float> x;
+  const CounterRng rng(43, 0);
+  for (uint64_t i = 0; i < 4001; ++i) x.push_back(static_cast<float>((rng.Uniform(i) - 0.5) * std::exp2(rng.Below(i, 11))));
+  x.insert(x.end(), {0.0f, -0.0f, 1e-30f, -1e-30f, 3e38f, -3e38f, 708.5f, -708.5f});
+  const auto n = static_cast<int64_t>(x.size());
+  std::vector<double> p(x.size()), loss(x.size()), p_best(x.size()), loss_best(x.size());
+  plain::Logistic(x.data(), p.data(), loss.data(), n);
+  SLUICE_DISPATCH(Logistic)(x.data(), p_best.data(), loss_best.data(), n);
+  EXPECT_EQ(p, p_best);
+  EXPECT_EQ(loss, loss_best);
+  for (size_t i = 0; i < x.size(); ++i) {
+    const double v = x[i];
+    const double softplus = std::max(v, 0.0) + std::log1p(std::exp(-std::abs(v)));
+    EXPECT_NEAR(p[i], 1 / (1 + std::exp(-v)), 1e-15 * p[i] + 1e-300) << v;
+    EXPECT_NEAR(loss[i], softplus, 1e-15 * softplus + 1e-300) << v;
   }
 }
 
