@@ -11,13 +11,12 @@
 #include "data/batch.h"
 #include "data/schema.h"
 #include "nn/block.h"
+#include "nn/loss.h"
 #include "nn/params.h"
 #include "nn/registry.h"
 #include "nn/sparse_op.h"
 
 namespace sluice::nn {
-
-enum class LossKind { kBce, kMse };
 
 // A model as a list of blocks in topological order (presets expand to this; nn/presets.h).
 struct NetSpec {
@@ -37,11 +36,6 @@ struct TableNeed {
   std::vector<Range> zero_columns;   // columns that new rows start with zeros in, whatever the table's settings say
 };
 
-struct LossSums {
-  double loss = 0;      // sum of weight * loss
-  double weight = 0;    // sum of sample weights
-};
-
 // The dense net with its weights-rich operators: a graph of blocks with explicit edges. Holds structure only:
 // parameters, buffers and activations belong to the caller, so several batches can be in flight.
 // Numerics     the loss is the mean over the batch: gradients are divided by the sum of sample weights.
@@ -50,6 +44,10 @@ template <class T>
 class Net {
  public:
   class Workspace;   // activations, gradients and scratch of one batch in flight
+  struct DeleteWorkspace {
+    void operator()(Workspace* ws) const;
+  };
+  using WorkspacePtr = std::unique_ptr<Workspace, DeleteWorkspace>;
 
   static Result<std::unique_ptr<Net>> Build(const NetSpec& spec, const data::Schema& schema);
   ~Net();
@@ -58,8 +56,10 @@ class Net {
   const ParamLayout& buffers() const;
   const std::vector<TableNeed>& tables() const;
   double flops_per_sample() const;   // dense products, forward and backward, as defined in docs/performance.md
+  // The graph as built, one line per block: name, type, inputs, width, parameters.
+  std::string Describe() const;
 
-  std::unique_ptr<Workspace> MakeWorkspace() const;
+  WorkspacePtr MakeWorkspace() const;
 
   // Forward, loss and backward of the whole batch. rows[t] belongs to tables()[t]. Afterwards the workspace holds the
   // logits, the loss, the dense gradient and what RowGradients needs; buffers (running statistics) are updated.

@@ -1,0 +1,105 @@
+#pragma once
+
+#include <algorithm>
+#include <cstddef>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "nn/net_graph.h"
+
+namespace sluice::nn {
+
+// A run of memory on 64-byte boundaries that grows and never shrinks; its contents are lost when it grows.
+template <class T>
+class AlignedBuffer {
+ public:
+  // New memory is zero.
+  void Reserve(int64_t size);
+  T* data() const { return data_.get(); }
+
+ private:
+  struct Free {
+    void operator()(T* p) const;
+  };
+  std::unique_ptr<T, Free> data_;
+  int64_t capacity_ = 0;
+};
+
+// Everything of one batch in flight. Memory of two kinds:
+// - for the whole batch: logits and their gradients, partials of weights-rich operators (RowGradients reads them), and,
+//   where a block needs sums over the batch, all edges;
+// - for one piece, reused by the pieces of one slot (a slot is a thread, or a piece where edges are kept whole).
+template <class T>
+class Net<T>::Workspace {
+ public:
+  Workspace(const Graph<T>& graph, bool deterministic) : graph_(graph), deterministic_(deterministic) { Plan(); }
+
+  // Makes room for a batch of `size` samples and `num_threads` threads, and cuts it into pieces. Allocates only where
+  // the batch is larger than any before.
+  void Prepare(int64_t size, int num_threads);
+
+  int num_pieces() const { return static_cast<int>(pieces.size()); }
+  // Pieces of thread t in the fast mode: [first_piece[t], first_piece[t + 1]).
+  std::vector<Range> pieces;
+  std::vector<int> first_piece;
+  bool deterministic() const { return deterministic_; }
+  bool edges_are_whole() const { return edges_are_whole_; }
+
+  // Points the views of `slot` at piece `piece`.
+  void Bind(int slot, int piece, const data::Batch& batch);
+  int SlotOf(int piece, int thread) const { return edges_are_whole_ ? piece : thread; }
+  // Gradient buffer that a piece adds to: one per piece (deterministic) or per thread.
+  T* grads(int piece, int thread) const {
+    return grads_.data() + static_cast<int64_t>(deterministic_ ? piece : thread) * graph_.params.trained.size();
+  }
+  int num_grads() const { return deterministic_ ? std::max(1, num_pieces()) : num_threads_; }
+
+  // Views of a slot, after Bind.
+  struct Slot {
+    std::vector<Matrix<T>> edges, edge_grads;       // per edge; edge 0 and edges without gradient have no gradient
+    std::vector<Matrix<T>> partials, partial_grads; // per operator
+    std::vector<BlockIo<T>> ios;                    // per node
+  };
+  std::vector<Slot> slots;
+
+  // The whole batch.
+  Matrix<T> Partial(int sparse) const;
+  Matrix<T> PartialGrad(int sparse) const;
+
+  int64_t batch_size = 0;
+  AlignedBuffer<T> logits, logit_grads;   // [batch_size, num_labels]
+  AlignedBuffer<T> dense;                 // [batch_size, num_dense] where T is not float
+  AlignedBuffer<std::byte> shared;        // prepared weights
+  std::vector<double> sums;               // [pieces, num_sums]
+  std::vector<double> forward_totals, backward_totals;   // [num_sums]
+  std::vector<LossSums> losses;           // per piece
+  LossSums loss;
+  StepInfo step;
+
+ private:
+  // Where an edge's values (or an operator's partial) lie.
+  struct Place {
+    int64_t width = 0, ld = 0;
+    bool whole = false;
+    int64_t offset = 0;       // elements per row of the memory of its kind
+  };
+  void Plan();
+  Place NewPlace(int64_t width, bool whole);
+  Matrix<T> View(const Place& place, int slot, Range samples) const;
+  void BindIos(Slot* slot, int slot_index, Range samples);
+
+  const Graph<T>& graph_;
+  const bool deterministic_;
+  bool edges_are_whole_ = false;
+  int num_threads_ = 0;
+  int64_t capacity_ = 0, slot_capacity_ = 0;   // rows
+  int num_slots_ = 0;
+  std::vector<Place> edge_places_, edge_grad_places_, partial_places_, partial_grad_places_;
+  int64_t whole_row_ = 0, slot_row_ = 0;       // elements per row
+  AlignedBuffer<T> whole_, slot_memory_, grads_;
+  std::vector<AlignedBuffer<std::byte>> states_;
+  std::vector<int64_t> state_begin_;           // per node, in the state memory of a slot
+};
+
+}  // namespace sluice::nn
