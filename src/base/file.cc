@@ -40,7 +40,7 @@ Status FileWriter::Open(const std::string& path) {
   bytes_written_ = 0;
   fd_ = ::open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
   if (fd_ < 0) return Fail("create");
-  buffer_.resize(kBufferBytes);
+  if (!buffer_) buffer_ = std::make_unique_for_overwrite<std::byte[]>(kBufferBytes);
   return Status::Ok();
 }
 
@@ -59,16 +59,16 @@ Status FileWriter::Write(std::span<const std::byte> bytes) {
   SLUICE_RETURN_IF_ERROR(status_);
   SLUICE_CHECK(fd_ >= 0, "{} is not open", path_);
   bytes_written_ += static_cast<int64_t>(bytes.size());
-  if (used_ + bytes.size() > buffer_.size()) SLUICE_RETURN_IF_ERROR(Flush());
-  if (bytes.size() >= buffer_.size()) return WriteFully(bytes.data(), bytes.size());
-  if (!bytes.empty()) std::memcpy(buffer_.data() + used_, bytes.data(), bytes.size());
+  if (used_ + bytes.size() > kBufferBytes) SLUICE_RETURN_IF_ERROR(Flush());
+  if (bytes.size() >= kBufferBytes) return WriteFully(bytes.data(), bytes.size());
+  if (!bytes.empty()) std::memcpy(buffer_.get() + used_, bytes.data(), bytes.size());
   used_ += bytes.size();
   return Status::Ok();
 }
 
 Status FileWriter::Flush() {
   SLUICE_RETURN_IF_ERROR(status_);
-  return WriteFully(buffer_.data(), std::exchange(used_, 0));
+  return WriteFully(buffer_.get(), std::exchange(used_, 0));
 }
 
 Status FileWriter::Finish(bool sync) {

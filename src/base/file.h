@@ -2,10 +2,10 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <span>
 #include <string>
 #include <string_view>
-#include <vector>
 
 #include "base/status.h"
 
@@ -39,7 +39,7 @@ class FileWriter {
 
   std::string path_;
   int fd_ = -1;
-  std::vector<std::byte> buffer_;
+  std::unique_ptr<std::byte[]> buffer_;
   size_t used_ = 0;
   int64_t bytes_written_ = 0;
   Status status_;
