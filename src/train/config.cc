@@ -9,10 +9,7 @@ Status Validate(const RunConfig& config) {
     return InvalidArgument("data.train: no training files");
   if (config.train.early_stopping.patience > 0 && config.data.eval.empty() && config.data.split.kind == "none")
     return InvalidArgument("train.early_stopping.patience: needs held-out data; set data.eval or data.split.kind");
-  if (config.precision == "fp64" && config.deterministic)
-    return InvalidArgument("precision: fp64 is the plain path for tests and knows no deterministic mode; set "
-                           "threads: 1 for equal bits");
-  if (config.checkpoint.resume == "" )
+  if (config.checkpoint.resume.empty())
     return InvalidArgument("checkpoint.resume: auto, never, or the path of a checkpoint");
   return Status::Ok();
 }

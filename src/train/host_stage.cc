@@ -45,6 +45,7 @@ Result<bool> HostStage<T>::Read(WorkingSet* set, ThreadPool* pool) {
   SLUICE_ASSIGN_OR_RETURN(const bool more, source_->Next(&set->batch));
   if (!more) return false;
   set->position = source_->position();
+  set->stats = source_->stats();
   set->times.read_s = watch.Lap();
   tables_->ids().Build(set->batch, pool, &set->ids);
   set->times.unique_s = watch.Lap();

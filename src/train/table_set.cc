@@ -37,6 +37,7 @@ Result<std::unique_ptr<TableSet<T>>> TableSet<T>::Make(const data::Schema& schem
     set->tables_.push_back(std::move(table).value());
     set->rules_.push_back(*rule);
     set->schedules_.push_back(*schedule);
+    set->has_plateau_ = set->has_plateau_ || config.optimizer.schedule.kind == "plateau";
     set->expires_ = set->expires_ || config.expiry.max_age_steps > 0 || config.expiry.max_rows > 0;
 
     std::set<int> vocabularies;

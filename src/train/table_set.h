@@ -55,6 +55,7 @@ class TableSet {
   const embedding::Table<T>& table(int t) const { return *tables_[t]; }
   optim::Schedule& schedule(int t) { return schedules_[t]; }
   const optim::Rule& rule(int t) const { return rules_[t]; }
+  bool HasPlateau() const { return has_plateau_; }   // whether a table's schedule heeds evaluations
   int FindTable(const std::string& name) const;   // -1 where there is none
   embedding::VirtualIdBuilder& ids() { return ids_; }
 
@@ -95,6 +96,7 @@ class TableSet {
   std::vector<optim::Rule> rules_, step_rules_;
   std::vector<optim::Schedule> schedules_;
   bool expires_ = false;
+  bool has_plateau_ = false;
 };
 
 }  // namespace sluice::train

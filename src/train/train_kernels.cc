@@ -16,7 +16,7 @@ bool AllFiniteImpl(const T* x, int64_t n, Bits exponent) {
 
 }  // namespace
 
-bool AllFinite(const float* x, int64_t n) { return AllFiniteImpl<uint32_t>(x, n, 0x7f800000u); }
-bool AllFinite(const double* x, int64_t n) { return AllFiniteImpl<uint64_t>(x, n, 0x7ff0000000000000ull); }
+bool AllFiniteF32(const float* x, int64_t n) { return AllFiniteImpl<uint32_t>(x, n, 0x7f800000u); }
+bool AllFiniteF64(const double* x, int64_t n) { return AllFiniteImpl<uint64_t>(x, n, 0x7ff0000000000000ull); }
 
 }  // namespace sluice::SLUICE_ISA

@@ -60,9 +60,9 @@ void Worker<T>::RowGradients(const WorkingSet& set, const RowTask& task) {
   T* grads = buffers_.grads[task.table].data();
   state_->net->RowGradients(set.batch, buffers_.views, task.table, rows, workspace_.get(), grads);
   if (!options_.check_finite) return;
-  if (SLUICE_DISPATCH(AllFinite)(grads + rows.begin * dim, rows.size() * dim)) [[likely]] return;
+  if (AllFinite(grads + rows.begin * dim, rows.size() * dim)) [[likely]] return;
   for (int64_t row = rows.begin; row < rows.end; ++row) {
-    if (SLUICE_DISPATCH(AllFinite)(grads + row * dim, dim)) continue;
+    if (AllFinite(grads + row * dim, dim)) continue;
     throw StatusError(NumericError(
         "step {}: table {}: gradient of {} is not finite; lower the learning rate, or set train.clip_norm", set.step,
         state_->tables->need(task.table).name,
@@ -165,7 +165,7 @@ void Worker<T>::ThrowNotFinite(const WorkingSet& set, const Status& status) {
     const int64_t dim = state_->tables->need(t).dim;
     for (const auto& run : set.tables[t]) {
       for (int32_t row = run.begin; row < run.end && cause.empty(); ++row) {
-        if (SLUICE_DISPATCH(AllFinite)(buffers_.rows[t].data() + row * dim, dim)) continue;
+        if (AllFinite(buffers_.rows[t].data() + row * dim, dim)) continue;
         cause = fmt::format("; table {}: the row of {} is not finite", state_->tables->need(t).name,
                             state_->tables->DescribeRow(set, state_->schema, row));
       }
@@ -173,7 +173,7 @@ void Worker<T>::ThrowNotFinite(const WorkingSet& set, const Status& status) {
   }
   for (const auto& param : state_->net->params().params()) {
     if (!cause.empty()) break;
-    if (!SLUICE_DISPATCH(AllFinite)(state_->params.data() + param.offset, param.size))
+    if (!AllFinite(state_->params.data() + param.offset, param.size))
       cause = fmt::format("; parameter {} is not finite", param.name);
   }
   throw StatusError(Status(status.code(), status.message() + cause));

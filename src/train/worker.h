@@ -59,7 +59,7 @@ class Worker {
   ModelState<T>* state_;
   ThreadPool* pool_;
   WorkerOptions options_;
-  std::unique_ptr<typename nn::Net<T>::Workspace> workspace_;
+  typename nn::Net<T>::WorkspacePtr workspace_;
   RowBuffers<T> buffers_;
   AlignedBuffer<T> clipped_;            // dense gradients after clipping
   const T* dense_grad_ = nullptr;

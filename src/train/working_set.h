@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "data/batch.h"
+#include "data/source.h"
 #include "embedding/table.h"
 #include "embedding/virtual_ids.h"
 
@@ -32,6 +33,7 @@ struct WorkingSet {
   std::vector<std::vector<ResolvedRun>> tables;   // [table][run]
   int64_t step = 0;                               // counts from 1
   std::string position;                           // of the source after this batch
+  data::SourceStats stats;                        // of the source after this batch
   HostTimes times;
 };
 

@@ -1,0 +1,181 @@
+#include "train/checkpointing.h"
+
+#include <cstring>
+#include <filesystem>
+#include <span>
+#include <utility>
+
+#include <nlohmann/json.hpp>
+
+#include "checkpoint/checkpoint_folder.h"
+#include "checkpoint/checkpoint_writer.h"
+#include "config/reader.h"
+#include "config/writer.h"
+
+namespace sluice::train {
+namespace {
+
+using Json = nlohmann::json;
+
+std::span<const std::byte> Bytes(const std::string& text) {
+  return {reinterpret_cast<const std::byte*>(text.data()), text.size()};
+}
+
+template <class T>
+std::span<const std::byte> Bytes(const AlignedBuffer<T>& buffer) {
+  return {reinterpret_cast<const std::byte*>(buffer.data()), static_cast<size_t>(buffer.size()) * sizeof(T)};
+}
+
+Result<std::string> ReadText(const checkpoint::CheckpointReader& reader, const std::string& name) {
+  SLUICE_ASSIGN_OR_RETURN(const std::vector<std::byte> bytes, reader.Read(name));
+  return std::string(reinterpret_cast<const char*>(bytes.data()), bytes.size());
+}
+
+template <class T>
+Status ReadBuffer(const checkpoint::CheckpointReader& reader, const std::string& name, AlignedBuffer<T>* buffer) {
+  SLUICE_ASSIGN_OR_RETURN(const std::vector<std::byte> bytes, reader.Read(name));
+  if (bytes.size() != static_cast<size_t>(buffer->size()) * sizeof(T))
+    return InvalidArgument("{}: section {} has {} bytes, the configured model needs {}", reader.path(), name,
+                           bytes.size(), buffer->size() * static_cast<int64_t>(sizeof(T)));
+  if (!bytes.empty()) std::memcpy(buffer->data(), bytes.data(), bytes.size());
+  return Status::Ok();
+}
+
+Json DescribeLayout(const nn::ParamLayout& layout) {
+  Json json = Json::array();
+  for (const auto& param : layout.params())
+    json.push_back({{"name", param.name}, {"shape", param.shape}, {"offset", param.offset}});
+  return json;
+}
+
+// Names what differs between the model in a checkpoint and the configured one.
+Status Compare(const Json& theirs, const Json& ours, const std::string& path) {
+  for (const char* part : {"params", "buffers", "tables"}) {
+    const Json &a = theirs.at(part), &b = ours.at(part);
+    for (size_t i = 0; i < std::max(a.size(), b.size()); ++i) {
+      const Json in_checkpoint = i < a.size() ? a[i] : Json("nothing");
+      const Json configured = i < b.size() ? b[i] : Json("nothing");
+      if (in_checkpoint != configured)
+        return InvalidArgument("{}: the checkpoint is of another model: {} {} is {} there and {} in the configuration",
+                               path, part, i, in_checkpoint.dump(), configured.dump());
+    }
+  }
+  for (const char* part : {"scalar", "optimizer"})
+    if (theirs.at(part) != ours.at(part))
+      return InvalidArgument("{}: {} is {} in the checkpoint and {} in the configuration", path, part,
+                             theirs.at(part).dump(), ours.at(part).dump());
+  return Status::Ok();
+}
+
+}  // namespace
+
+template <class T>
+std::string DescribeModel(const ModelState<T>& state) {
+  Json json = {{"scalar", sizeof(T) == 8 ? "float64" : "float32"},
+               {"optimizer", optim::RuleName(state.rule.kind)},
+               {"params", DescribeLayout(state.net->params())},
+               {"buffers", DescribeLayout(state.net->buffers())},
+               {"tables", Json::array()}};
+  for (int t = 0; t < state.tables->size(); ++t) {
+    const auto& need = state.tables->need(t);
+    std::vector<std::string> fields;
+    for (int f : need.fields) fields.push_back(state.schema.fields[f].name);
+    json["tables"].push_back({{"name", need.name},
+                              {"dim", need.dim},
+                              {"optimizer", optim::RuleName(state.tables->rule(t).kind)},
+                              {"slots", state.tables->table(t).num_slots()},
+                              {"fields", fields}});
+  }
+  return json.dump(1);
+}
+
+template <class T>
+Result<std::string> SaveCheckpoint(const std::string& folder, const CheckpointHeader& header,
+                                   const ModelState<T>& state, const metric::ProgressiveEvaluator* progressive) {
+  SLUICE_ASSIGN_OR_RETURN(auto writer, checkpoint::CheckpointWriter::Create(folder, header.progress.step));
+  {
+    SLUICE_ASSIGN_OR_RETURN(auto file, writer->OpenFile("model"));
+    SLUICE_RETURN_IF_ERROR(file->Put("config.yaml", Bytes(config::ToYaml(header.config))));
+    SLUICE_RETURN_IF_ERROR(file->Put("features.json", Bytes(header.features.Save())));
+    SLUICE_RETURN_IF_ERROR(file->Put("state.json", Bytes(header.progress.ToJson())));
+    SLUICE_RETURN_IF_ERROR(file->Put("model.json", Bytes(DescribeModel(state))));
+    SLUICE_RETURN_IF_ERROR(file->Put("dense/params", Bytes(state.params)));
+    SLUICE_RETURN_IF_ERROR(file->Put("dense/slots", Bytes(state.slots)));
+    SLUICE_RETURN_IF_ERROR(file->Put("dense/buffers", Bytes(state.buffers)));
+    if (progressive != nullptr) SLUICE_RETURN_IF_ERROR(progressive->Save(file, "progressive"));
+  }
+  for (int t = 0; t < state.tables->size(); ++t) {
+    SLUICE_ASSIGN_OR_RETURN(auto file, writer->OpenFile("table-" + std::to_string(t)));
+    SLUICE_RETURN_IF_ERROR(state.tables->table(t).Save(file, "table/" + state.tables->need(t).name));
+  }
+  return writer->Commit({{"step", std::to_string(header.progress.step)},
+                         {"samples", std::to_string(header.progress.samples)}});
+}
+
+Result<CheckpointHeader> ReadHeader(const checkpoint::CheckpointReader& reader) {
+  CheckpointHeader header;
+  SLUICE_ASSIGN_OR_RETURN(const std::string yaml, ReadText(reader, "config.yaml"));
+  SLUICE_RETURN_IF_ERROR(config::ReadText(yaml, reader.path() + "/config.yaml", {}, &header.config));
+  SLUICE_ASSIGN_OR_RETURN(const std::string features, ReadText(reader, "features.json"));
+  SLUICE_ASSIGN_OR_RETURN(header.features, data::FittedFeatures::Load(features));
+  SLUICE_ASSIGN_OR_RETURN(const std::string progress, ReadText(reader, "state.json"));
+  SLUICE_ASSIGN_OR_RETURN(header.progress, Progress::FromJson(progress));
+  header.fp64 = header.config.precision == "fp64";
+  return header;
+}
+
+template <class T>
+Status LoadState(const checkpoint::CheckpointReader& reader, ModelState<T>* state) {
+  SLUICE_ASSIGN_OR_RETURN(const std::string theirs, ReadText(reader, "model.json"));
+  try {
+    SLUICE_RETURN_IF_ERROR(Compare(Json::parse(theirs), Json::parse(DescribeModel(*state)), reader.path()));
+  } catch (const Json::exception& error) {
+    return DataLoss("{}: section model.json: {}", reader.path(), error.what());
+  }
+  SLUICE_RETURN_IF_ERROR(ReadBuffer(reader, "dense/params", &state->params));
+  SLUICE_RETURN_IF_ERROR(ReadBuffer(reader, "dense/slots", &state->slots));
+  SLUICE_RETURN_IF_ERROR(ReadBuffer(reader, "dense/buffers", &state->buffers));
+  for (int t = 0; t < state->tables->size(); ++t)
+    SLUICE_RETURN_IF_ERROR(state->tables->table(t).Load(reader, "table/" + state->tables->need(t).name));
+  return Status::Ok();
+}
+
+template <class T>
+void CaptureSchedules(ModelState<T>& state, Progress* progress) {
+  progress->dense_schedule = state.schedule.state();
+  progress->table_schedules.clear();
+  for (int t = 0; t < state.tables->size(); ++t)
+    progress->table_schedules.push_back(state.tables->schedule(t).state());
+}
+
+template <class T>
+void RestoreSchedules(const Progress& progress, ModelState<T>* state) {
+  state->schedule.set_state(progress.dense_schedule);
+  const int known = static_cast<int>(progress.table_schedules.size());
+  for (int t = 0; t < std::min(known, state->tables->size()); ++t)
+    state->tables->schedule(t).set_state(progress.table_schedules[t]);
+}
+
+Result<std::string> FindModel(const std::string& path) {
+  const std::string best = path + "/best";
+  if (std::filesystem::is_directory(best)) {
+    SLUICE_ASSIGN_OR_RETURN(const auto latest, checkpoint::LatestCheckpoint(best));
+    if (latest) return latest->path;
+  }
+  return checkpoint::FindCheckpoint(path);
+}
+
+template std::string DescribeModel(const ModelState<float>&);
+template std::string DescribeModel(const ModelState<double>&);
+template Result<std::string> SaveCheckpoint(const std::string&, const CheckpointHeader&, const ModelState<float>&,
+                                            const metric::ProgressiveEvaluator*);
+template Result<std::string> SaveCheckpoint(const std::string&, const CheckpointHeader&, const ModelState<double>&,
+                                            const metric::ProgressiveEvaluator*);
+template void CaptureSchedules(ModelState<float>&, Progress*);
+template void CaptureSchedules(ModelState<double>&, Progress*);
+template void RestoreSchedules(const Progress&, ModelState<float>*);
+template void RestoreSchedules(const Progress&, ModelState<double>*);
+template Status LoadState(const checkpoint::CheckpointReader&, ModelState<float>*);
+template Status LoadState(const checkpoint::CheckpointReader&, ModelState<double>*);
+
+}  // namespace sluice::train

@@ -1,0 +1,53 @@
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "base/status.h"
+#include "checkpoint/checkpoint_reader.h"
+#include "data/features.h"
+#include "metric/progressive.h"
+#include "train/config.h"
+#include "train/model_state.h"
+#include "train/progress.h"
+
+namespace sluice::train {
+
+// Everything in a checkpoint that does not depend on the scalar type.
+struct CheckpointHeader {
+  RunConfig config;               // with the features resolved
+  data::FittedFeatures features;
+  Progress progress;
+  bool fp64 = false;
+};
+
+// Sections of a training checkpoint: config.yaml, features.json, state.json, model.json (names and shapes of the dense
+// parameters, widths of the tables); dense/{params,slots,buffers}; table/<name>/...; progressive/...
+//
+// Writes one consistent cut as `<folder>/step-...` and returns its path. REQUIRES: nothing in flight.
+// `progressive` may be null.
+template <class T>
+Result<std::string> SaveCheckpoint(const std::string& folder, const CheckpointHeader& header,
+                                   const ModelState<T>& state, const metric::ProgressiveEvaluator* progressive);
+
+Result<CheckpointHeader> ReadHeader(const checkpoint::CheckpointReader& reader);
+
+// Fills a new state from a checkpoint of the same model. Errors: kInvalidArgument naming the first parameter or table
+// that differs; kDataLoss.
+template <class T>
+Status LoadState(const checkpoint::CheckpointReader& reader, ModelState<T>* state);
+
+// The states of the schedules, between a model and what a checkpoint says of a run.
+template <class T>
+void CaptureSchedules(ModelState<T>& state, Progress* progress);
+template <class T>
+void RestoreSchedules(const Progress& progress, ModelState<T>* state);
+
+// Of a run folder its best checkpoint where early stopping keeps one, else what checkpoint::FindCheckpoint says.
+Result<std::string> FindModel(const std::string& path);
+
+// What the dense net and the tables of a state look like, as JSON: model.json.
+template <class T>
+std::string DescribeModel(const ModelState<T>& state);
+
+}  // namespace sluice::train

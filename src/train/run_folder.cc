@@ -1,0 +1,107 @@
+#include "train/run_folder.h"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <chrono>
+#include <ctime>
+#include <filesystem>
+#include <sstream>
+#include <utility>
+#include <vector>
+
+#include <fmt/chrono.h>
+#include <fmt/format.h>
+
+#include "base/file.h"
+#include "checkpoint/checkpoint_folder.h"
+#include "config/reader.h"
+#include "config/writer.h"
+
+namespace sluice::train {
+namespace {
+
+namespace fs = std::filesystem;
+
+// The configuration with everything that may differ between the parts of one run set to defaults.
+RunConfig Semantic(RunConfig config) {
+  const RunConfig defaults;
+  config.name = defaults.name;
+  config.threads = defaults.threads;
+  config.log = defaults.log;
+  config.bench = defaults.bench;
+  config.checkpoint = defaults.checkpoint;
+  config.train.epochs = defaults.train.epochs;
+  config.train.max_steps = defaults.train.max_steps;
+  config.train.overlap = defaults.train.overlap;
+  config.train.queue_depth = defaults.train.queue_depth;
+  config.data.reader_threads = defaults.data.reader_threads;
+  return config;
+}
+
+std::vector<std::string> Lines(const std::string& text) {
+  std::vector<std::string> lines;
+  std::istringstream stream(text);
+  for (std::string line; std::getline(stream, line);) lines.push_back(line);
+  return lines;
+}
+
+bool IsEmptyFolder(const std::string& path) {
+  std::error_code error;
+  return fs::directory_iterator(path, error) == fs::directory_iterator();
+}
+
+}  // namespace
+
+std::string FirstDifference(const RunConfig& here, const RunConfig& there) {
+  const auto a = Lines(config::ToYaml(Semantic(here)));
+  const auto b = Lines(config::ToYaml(Semantic(there)));
+  const auto trim = [](const std::string& line) { return line.substr(std::min(line.size(), line.find_first_not_of(' '))); };
+  for (size_t i = 0; i < std::max(a.size(), b.size()); ++i) {
+    const std::string x = i < a.size() ? trim(a[i]) : "nothing";
+    const std::string y = i < b.size() ? trim(b[i]) : "nothing";
+    if (x != y) return fmt::format("\"{}\" here, \"{}\" there", x, y);
+  }
+  return {};
+}
+
+Result<RunFolder> OpenRunFolder(const RunConfig& config, const std::string& run_dir) {
+  RunFolder folder;
+  folder.path = run_dir;
+  const std::string& resume = config.checkpoint.resume;
+  if (run_dir.empty()) {
+    const std::string name = config.name.empty() ? config.model.preset : config.name;
+    const std::string stem = fmt::format("runs/{:%Y%m%d-%H%M%S}-{}", fmt::localtime(std::time(nullptr)), name);
+    folder.path = stem;
+    for (int i = 2; fs::exists(folder.path); ++i) folder.path = fmt::format("{}-{}", stem, i);
+  }
+  if (resume != "auto" && resume != "never") {
+    SLUICE_ASSIGN_OR_RETURN(folder.resume_from, checkpoint::FindCheckpoint(resume));
+  }
+  std::error_code error;
+  if (fs::exists(folder.path, error) && !fs::is_directory(folder.path, error))
+    return IoError("{}: is a file, not a run folder", folder.path);
+  if (fs::exists(folder.path, error) && !IsEmptyFolder(folder.path)) {
+    const std::string old_config = folder.File("config.yaml");
+    if (!fs::exists(old_config, error))
+      return InvalidArgument("{}: holds files but no run; name an empty or new folder", folder.path);
+    if (resume == "never")
+      return InvalidArgument("{}: holds a run already, and checkpoint.resume is never; name another folder", folder.path);
+    if (resume == "auto") {
+      RunConfig old;
+      SLUICE_RETURN_IF_ERROR(config::ReadFile(old_config, {}, &old));
+      const std::string difference = FirstDifference(config, old);
+      if (!difference.empty())
+        return InvalidArgument("{}: holds a run with other settings ({}); name another folder, or its checkpoint in "
+                               "checkpoint.resume",
+                               folder.path, difference);
+      SLUICE_RETURN_IF_ERROR(checkpoint::RemoveLeftovers(folder.checkpoints()));
+      SLUICE_ASSIGN_OR_RETURN(const auto latest, checkpoint::LatestCheckpoint(folder.checkpoints()));
+      if (latest) folder.resume_from = latest->path;
+    }
+  }
+  SLUICE_RETURN_IF_ERROR(MakeFolders(folder.path));
+  return folder;
+}
+
+}  // namespace sluice::train
