@@ -46,6 +46,7 @@ struct DataConfig {
   std::vector<std::string> missing = {"", "?"};
   bool utf8 = true;
   int64_t max_line_bytes = 1 << 20;
+  std::string unknown_fields = "error";
   std::string on_bad_line = "error";
   int64_t max_bad_lines = 1000;
   int64_t shuffle_window = 0;
@@ -78,6 +79,9 @@ struct DataConfig {
     v.Field("missing", missing, {.text = "csv: texts that mean a missing value."});
     v.Field("utf8", utf8, {.text = "Lines that are not valid UTF-8 are bad lines."});
     v.Field("max_line_bytes", max_line_bytes, {.text = "Longer lines are bad lines.", .unit = "bytes", .min = 64, .max = 1 << 28});
+    v.Field("unknown_fields", unknown_fields,
+            {.text = "libffm, libsvm: what a field or index that belongs to no feature does; error makes its line a bad line.",
+             .choices = {"error", "ignore"}});
     v.Field("on_bad_line", on_bad_line,
             {.text = "What a malformed line does: error ends the run naming file, line and column; skip counts it and goes on.",
              .choices = {"error", "skip"}});

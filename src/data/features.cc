@@ -38,7 +38,7 @@ class JsonReader {
 
 }  // namespace
 
-Schema FittedFeatures::MakeSchema(const DataConfig& data) const {
+Schema FittedFeatures::MakeSchema() const {
   Schema schema;
   for (const auto& feature : features) {
     if (!feature.sparse()) {
@@ -58,14 +58,15 @@ Schema FittedFeatures::MakeSchema(const DataConfig& data) const {
     }
     schema.fields.push_back(std::move(field));
   }
-  schema.labels = format == "csv" ? data.label : std::vector<std::string>{"label"};
-  schema.has_sample_weight = !data.sample_weight.empty();
-  schema.has_group = !data.group.empty();
+  schema.labels = labels;
+  schema.has_sample_weight = has_sample_weight;
+  schema.has_group = has_group;
   return schema;
 }
 
 std::string FittedFeatures::Save() const {
-  json out = {{"version", 1}, {"format", format}, {"columns", columns}, {"features", json::array()}};
+  json out = {{"version", 1}, {"format", format}, {"columns", columns}, {"labels", labels},
+              {"sample_weight", has_sample_weight}, {"group", has_group}, {"features", json::array()}};
   if (has_split_from) out["split_from"] = split_from;
   for (FittedFeature feature : features) {
     json config;
@@ -88,6 +89,9 @@ Result<FittedFeatures> FittedFeatures::Load(const std::string& text) {
       return DataLoss("features were saved by another version ({})", in.at("version").get<int>());
     fitted.format = in.at("format").get<std::string>();
     fitted.columns = in.at("columns").get<std::vector<std::string>>();
+    fitted.labels = in.at("labels").get<std::vector<std::string>>();
+    fitted.has_sample_weight = in.at("sample_weight").get<bool>();
+    fitted.has_group = in.at("group").get<bool>();
     fitted.has_split_from = in.contains("split_from");
     if (fitted.has_split_from) fitted.split_from = in.at("split_from").get<double>();
     for (const json& entry : in.at("features")) {

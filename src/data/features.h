@@ -32,11 +32,14 @@ struct FittedFeatures {
   std::string format;                  // resolved: never "auto"
   std::vector<FittedFeature> features;
   std::vector<std::string> columns;    // csv: the training file's columns, for files without a header
+  std::vector<std::string> labels = {"label"};
+  bool has_sample_weight = false;
+  bool has_group = false;
   bool has_split_from = false;         // split.kind time: samples with a value >= split_from are validation
   double split_from = 0;
 
-  // What batches look like. `data` names labels, weight and group.
-  Schema MakeSchema(const DataConfig& data) const;
+  // What training batches look like.
+  Schema MakeSchema() const;
 
   std::string Save() const;  // JSON
   static Result<FittedFeatures> Load(const std::string& text);

@@ -1,11 +1,15 @@
 #include <algorithm>
 #include <cstring>
+#include <map>
 #include <set>
+#include <sstream>
 
 #include "data/byte_input.h"
 #include "data/features.h"
+#include "data/libsvm.h"
 #include "data/numbers.h"
 #include "data/open.h"
+#include "data/packed.h"
 #include "data/text_reader.h"
 
 namespace sluice::data {
@@ -96,13 +100,64 @@ Result<FeatureList> InferCsv(const DataConfig& data, bool dense_input) {
   return list;
 }
 
+// What the head tells of a libffm field.
+struct FieldHead {
+  bool several = false;
+  bool weighted = false;
+};
+
+// One feature per field: of several keys where some line of the head has several.
+Result<FeatureList> InferLibffm(const DataConfig& data) {
+  SLUICE_ASSIGN_OR_RETURN(const auto lines, ReadHead(data));
+  std::map<int64_t, FieldHead> fields;
+  for (const auto& line : lines) {
+    std::map<int64_t, int> keys;
+    std::istringstream tokens(line.substr(0, line.find('#')));
+    for (std::string token; tokens >> token;) {
+      const auto colon = token.find(':');
+      int64_t low = 0;
+      int64_t high = 0;
+      if (colon == std::string::npos || !ParseInterval(token.substr(0, colon), &low, &high) || low != high) continue;
+      FieldHead& field = fields[low];
+      const auto second = token.find(':', colon + 1);
+      field.weighted = field.weighted || (second != std::string::npos && token.substr(second + 1) != "1");
+      field.several = field.several || ++keys[low] > 1;
+    }
+  }
+  FeatureList list;
+  for (const auto& [number, head] : fields) {
+    FeatureConfig config;
+    config.column = std::to_string(number);
+    config.multi = head.several;
+    config.weighted = head.weighted;
+    list.emplace_back(fmt::format("F{}", number), config);
+  }
+  if (list.empty()) return DataLoss("{}: no field:key:value in its first lines", data.train.empty() ? "" : data.train.front());
+  return list;
+}
+
+FeatureList LibsvmFeatures() {
+  FeatureConfig config;
+  config.column = "*";
+  config.multi = true;
+  config.weighted = true;
+  return {{"index", config}};
+}
+
 }  // namespace
 
 Result<FeatureList> InferFeatures(const DataConfig& data, bool dense_input) {
   const std::string format = ResolveFormat(data);
   if (format == "criteo" || format == "criteo_tb") return CriteoFeatures(dense_input);
   if (format == "csv") return InferCsv(data, dense_input);
-  return InvalidArgument("features: must be given for data.format: {}", format);
+  if (format == "libffm") return InferLibffm(data);
+  if (format == "libsvm") return LibsvmFeatures();
+  SLUICE_ASSIGN_OR_RETURN(const auto files, ExpandFiles(data.train.empty() ? data.eval : data.train));
+  if (files.empty()) return InvalidArgument("data.train: names no files");
+  SLUICE_ASSIGN_OR_RETURN(const FittedFeatures packed, ReadPackedFeatures(files.front()));
+  FeatureList list;
+  for (const auto& feature : packed.features) list.emplace_back(feature.name, feature.config);
+  return list;
 }
 
 }  // namespace sluice::data

@@ -5,6 +5,8 @@
 
 #include "data/byte_input.h"
 #include "data/delimited.h"
+#include "data/libsvm.h"
+#include "data/packed.h"
 #include "data/plan.h"
 #include "data/stream_source.h"
 
@@ -13,6 +15,25 @@ namespace {
 
 bool EndsWith(const std::string& text, const std::string& end) {
   return text.size() >= end.size() && text.compare(text.size() - end.size(), end.size(), end) == 0;
+}
+
+// The format that a file's name tells, or nothing.
+std::string FormatOfName(std::string name) {
+  for (const char* suffix : {".gz", ".zst"})
+    if (EndsWith(name, suffix)) name.resize(name.size() - std::string(suffix).size());
+  if (EndsWith(name, ".csv")) return "csv";
+  if (EndsWith(name, ".libsvm") || EndsWith(name, ".svm")) return "libsvm";
+  if (EndsWith(name, ".libffm") || EndsWith(name, ".ffm")) return "libffm";
+  if (EndsWith(name, ".sluice")) return "packed";
+  return "";
+}
+
+// Format of the files that are opened: by their names, else that of the training files.
+std::string FormatOfFiles(const DataConfig& data, const FittedFeatures& features, const std::vector<std::string>& files) {
+  if (data.format != "auto") return data.format;
+  const std::string format = FormatOfName(files.front());
+  if (!format.empty()) return format;
+  return features.format == "packed" ? "criteo" : features.format;
 }
 
 // The names of the files that a purpose reads, and whether they are divided by the split.
@@ -39,8 +60,35 @@ Status CheckOptions(const DataConfig& data, const OpenOptions& options, const st
   return Status::Ok();
 }
 
+// What packed files no longer know.
+Status CheckPacked(const DataConfig& data, Purpose purpose) {
+  if (data.split.kind == "time" || !data.split.column.empty())
+    return InvalidArgument("data.split.column: packed files have no input columns; split before packing");
+  if (purpose == Purpose::kPredict && !data.passthrough.empty())
+    return InvalidArgument("data.passthrough: packed files have no input columns");
+  return Status::Ok();
+}
+
+// What the sparse line formats cannot do.
+Status CheckLibsvm(const DataConfig& data, const FittedFeatures& features, const std::string& format) {
+  const char* refused = !data.sample_weight.empty()                                                 ? "sample_weight"
+                        : !data.split.column.empty()                                                ? "split.column"
+                        : !data.passthrough.empty()                                                 ? "passthrough"
+                        : !data.group.empty() && (data.group != "qid" || format != "libsvm") ? "group"
+                                                                                                     : nullptr;
+  if (refused != nullptr) return InvalidArgument("data.{}: {} files have no such column", refused, format);
+  for (const auto& feature : features.features) {
+    int64_t low, high;
+    if (feature.config.type == "cross") continue;
+    if (!ParseInterval(feature.config.column, &low, &high) || (format == "libffm" && low != high))
+      return InvalidArgument("features.{}.column: '{}' is not {}", feature.name, feature.config.column,
+                             format == "libffm" ? "the number of a field" : "an index, a range such as 1-13, or *");
+  }
+  return Status::Ok();
+}
+
 Result<SampleFilter> MakeFilter(const DataConfig& data, const FittedFeatures& features, const OpenOptions& options,
-                                const std::vector<std::string>& files, bool splits) {
+                                const std::vector<std::string>& files, bool splits, bool packed) {
   SampleFilter filter;
   if (options.purpose == Purpose::kTrain) {
     filter.keep_rate = data.negative_keep_rate;
@@ -60,13 +108,47 @@ Result<SampleFilter> MakeFilter(const DataConfig& data, const FittedFeatures& fe
     int64_t total = 0;
     for (const auto& file : files) {
       filter.file_starts.push_back(total);
-      SLUICE_ASSIGN_OR_RETURN(const int64_t size, UncompressedSize(file));
+      SLUICE_ASSIGN_OR_RETURN(const int64_t size, packed ? CountPackedSamples(file) : UncompressedSize(file));
       total += size;
     }
     filter.file_starts.push_back(total);
     filter.tail_start = static_cast<int64_t>(std::floor(static_cast<double>(total) * (1.0 - data.split.fraction)));
   }
   return filter;
+}
+
+Result<std::unique_ptr<PieceReader>> MakeTextReader(const DataConfig& data, const FittedFeatures& features,
+                                                    const OpenOptions& options, const std::vector<std::string>& files,
+                                                    const std::string& format, SampleFilter filter, Schema* schema) {
+  SLUICE_ASSIGN_OR_RETURN(Plan plan, MakePlan(data, features, options.purpose));
+  *schema = plan.schema;
+  TextOptions text;
+  text.files = files;
+  text.block_bytes = data.block_bytes;
+  text.max_line_bytes = data.max_line_bytes;
+  text.skip_bad_lines = data.on_bad_line == "skip";
+  text.utf8 = data.utf8;
+  text.filter = std::move(filter);
+  std::unique_ptr<PieceReader> reader;
+  if (format == "csv") {
+    text.separator = data.separator[0];
+    text.quotes = true;
+    text.header = data.header;
+    text.column_names = data.columns.empty() ? features.columns : data.columns;
+    if (!text.header && text.column_names.empty())
+      return InvalidArgument("data.columns: names the columns of csv files without a header");
+    reader = std::make_unique<DelimitedReader>(std::move(plan), std::move(text));
+  } else if (format == "libsvm" || format == "libffm") {
+    SLUICE_RETURN_IF_ERROR(CheckLibsvm(data, features, format));
+    reader = std::make_unique<LibsvmReader>(std::move(plan), std::move(text), format == "libffm",
+                                            data.unknown_fields == "ignore");
+  } else {
+    plan.missing.clear();  // only the empty value is missing
+    plan.longest_missing = 0;
+    text.column_names = CriteoColumns();
+    reader = std::make_unique<DelimitedReader>(std::move(plan), std::move(text));
+  }
+  return reader;
 }
 
 uint64_t Fingerprint(const DataConfig& data, const FittedFeatures& features, const OpenOptions& options,
@@ -83,14 +165,8 @@ uint64_t Fingerprint(const DataConfig& data, const FittedFeatures& features, con
 std::string ResolveFormat(const DataConfig& data) {
   if (data.format != "auto") return data.format;
   const auto& files = data.train.empty() ? data.eval : data.train;
-  std::string name = files.empty() ? "" : files.front();
-  for (const char* suffix : {".gz", ".zst"})
-    if (EndsWith(name, suffix)) name.resize(name.size() - std::string(suffix).size());
-  if (EndsWith(name, ".csv")) return "csv";
-  if (EndsWith(name, ".libsvm") || EndsWith(name, ".svm")) return "libsvm";
-  if (EndsWith(name, ".libffm") || EndsWith(name, ".ffm")) return "libffm";
-  if (EndsWith(name, ".sluice")) return "packed";
-  return "criteo";
+  const std::string format = files.empty() ? "" : FormatOfName(files.front());
+  return format.empty() ? "criteo" : format;
 }
 
 double LogitCorrection(const DataConfig& data) { return std::log(data.negative_keep_rate); }
@@ -104,30 +180,18 @@ Result<std::unique_ptr<BatchSource>> OpenSource(const DataConfig& data, const Fi
   SLUICE_RETURN_IF_ERROR(CheckOptions(data, options, files));
   if (options.purpose == Purpose::kEval && !HasEvaluation(data))
     return InvalidArgument("data.eval: names no files, and data.split.kind is none");
-  SLUICE_ASSIGN_OR_RETURN(Plan plan, MakePlan(data, features, options.purpose));
-  const Schema schema = plan.schema;
-
-  TextOptions text;
-  text.files = files;
-  text.block_bytes = data.block_bytes;
-  text.max_line_bytes = data.max_line_bytes;
-  text.skip_bad_lines = data.on_bad_line == "skip";
-  text.utf8 = data.utf8;
-  SLUICE_ASSIGN_OR_RETURN(text.filter, MakeFilter(data, features, options, files, splits));
+  const std::string format = FormatOfFiles(data, features, files);
+  Schema schema;
   std::unique_ptr<PieceReader> reader;
-  if (features.format == "csv") {
-    text.separator = data.separator[0];
-    text.quotes = true;
-    text.header = data.header;
-    text.column_names = data.columns.empty() ? features.columns : data.columns;
-    if (!text.header && text.column_names.empty())
-      return InvalidArgument("data.columns: names the columns of csv files without a header");
-    reader = std::make_unique<DelimitedReader>(std::move(plan), std::move(text));
+  SLUICE_ASSIGN_OR_RETURN(SampleFilter filter,
+                          MakeFilter(data, features, options, files, splits, format == "packed"));
+  if (format == "packed") {
+    SLUICE_RETURN_IF_ERROR(CheckPacked(data, options.purpose));
+    schema = features.MakeSchema();
+    SLUICE_ASSIGN_OR_RETURN(reader, PackedReader::Open(files, features, schema, std::move(filter)));
   } else {
-    text.column_names = CriteoColumns();
-    plan.missing.clear();
-    plan.longest_missing = 0;
-    reader = std::make_unique<DelimitedReader>(std::move(plan), std::move(text));
+    SLUICE_ASSIGN_OR_RETURN(reader,
+                            MakeTextReader(data, features, options, files, format, std::move(filter), &schema));
   }
 
   StreamOptions stream;

@@ -21,7 +21,7 @@ struct OpenOptions {
   Purpose purpose = Purpose::kTrain;
   int64_t batch_size = 2048;
   int64_t epochs = 1;          // kTrain only
-  uint64_t seed = 1;           // of shuffle, split by hash and negatives
+  uint64_t seed = 1;           // of shuffle and negatives; the split does not depend on it
   int num_reader_threads = 1;  // 0: Next itself reads and parses
 };
 
@@ -41,9 +41,9 @@ bool HasEvaluation(const DataConfig& data);
 
 // Writes all samples of `source` (from its current position) to a packed file: columns in blocks, each with a checksum, and
 // the features and labels in its header. Written aside and renamed; nothing is left on failure. Returns the samples written.
-Result<int64_t> Pack(BatchSource* source, const DataConfig& data, const FittedFeatures& features, const std::string& path);
+Result<int64_t> Pack(BatchSource* source, const FittedFeatures& features, const std::string& path);
 
-// "auto" decided by the first file's name.
+// data.format, with auto decided by the name of the first file; criteo where the name says nothing.
 std::string ResolveFormat(const DataConfig& data);
 
 }  // namespace sluice::data

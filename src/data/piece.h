@@ -39,6 +39,7 @@ struct Piece {
   Status status;                       // of Cut or Parse
 
   // Scratch of the parsers.
+  Batch whole;            // packed: the block before columns are chosen
   std::vector<uint32_t> begins, ends, line_ends, rows, row_lines;
   std::vector<uint8_t> bad_rows;
   bool odd_text = false;  // NUL or non-ASCII bytes somewhere

@@ -86,7 +86,7 @@ int64_t NumericTransform::Bucket(double x) const {
 
 Result<Plan> MakePlan(const DataConfig& data, const FittedFeatures& features, Purpose purpose) {
   Plan plan;
-  plan.schema = features.MakeSchema(data);
+  plan.schema = features.MakeSchema();
   plan.labels_required = purpose != Purpose::kPredict;
   plan.positive_label = data.positive_label;
   plan.label_min = data.label_min;
@@ -97,8 +97,11 @@ Result<Plan> MakePlan(const DataConfig& data, const FittedFeatures& features, Pu
     plan.longest_missing = std::max(plan.longest_missing, text.size());
   }
   for (const auto& label : plan.schema.labels) plan.label_columns.push_back(AddColumn(&plan.columns, label));
-  if (!data.sample_weight.empty()) plan.weight_column = AddColumn(&plan.columns, data.sample_weight);
-  if (!data.group.empty()) plan.group_column = AddColumn(&plan.columns, data.group);
+  const bool scores_only = purpose == Purpose::kPredict;
+  plan.schema.has_sample_weight = !scores_only && !data.sample_weight.empty();
+  plan.schema.has_group = !scores_only && !data.group.empty();
+  if (plan.schema.has_sample_weight) plan.weight_column = AddColumn(&plan.columns, data.sample_weight);
+  if (plan.schema.has_group) plan.group_column = AddColumn(&plan.columns, data.group);
   if (!data.split.column.empty() && purpose != Purpose::kPredict)
     plan.split_column = AddColumn(&plan.columns, data.split.column);
   if (purpose == Purpose::kPredict)

@@ -85,6 +85,12 @@ bool ValidText(const char* text, size_t size) {
   const auto* p = reinterpret_cast<const unsigned char*>(text);
   const auto* end = p + size;
   while (p < end) {
+    // Eight bytes at once while all are ASCII and none is NUL.
+    for (uint64_t word; end - p >= 8; p += 8) {
+      std::memcpy(&word, p, 8);
+      if (((word | (word - 0x0101010101010101)) & 0x8080808080808080) != 0) break;
+    }
+    if (p == end) break;
     if (*p < 0x80) {
       if (*p++ == 0) return false;
       continue;
@@ -175,7 +181,7 @@ Status TextReader::OpenFile() {
   const BlockPlace wanted = place_;
   if (options_.header) {
     SLUICE_RETURN_IF_ERROR(ReadHeader());
-  } else {
+  } else if (!options_.column_names.empty()) {
     SLUICE_RETURN_IF_ERROR(MapColumns(options_.column_names));
   }
   if (wanted.offset == 0) return Status::Ok();
