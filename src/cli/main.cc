@@ -1,1 +1,8 @@
-int main() { return 0; }
+#include "cli/application.h"
+#include "cli/verbs.h"
+
+int main(int argc, char** argv) {
+  sluice::cli::Application application;
+  sluice::cli::AddVerbs(&application);
+  return application.Run(argc, argv);
+}

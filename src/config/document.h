@@ -66,4 +66,7 @@ Result<Node> LoadDocument(const std::string& path);
 // Errors       kInvalidArgument naming the option; the document is then unchanged.
 Status ApplyOverride(std::string_view assignment, Node* root);
 
+// The same for key and value given apart by an option of another name, which is what messages then say: "--samples 0".
+Status ApplyOption(const std::string& option, std::string_view key, std::string_view value, Node* root);
+
 }  // namespace sluice::config

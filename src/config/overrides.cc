@@ -120,13 +120,7 @@ void SetPlace(const Place& place, Node* node) {
   }
 }
 
-}  // namespace
-
-Status ApplyOverride(std::string_view assignment, Node* root) {
-  const std::string option = "--set " + Shown(assignment);
-  std::string_view text;
-  std::vector<Step> steps;
-  SLUICE_ASSIGN_OR_RETURN(steps, ParsePath(assignment, &text));
+Status Apply(const std::string& option, const std::vector<Step>& steps, std::string_view text, Node* root) {
   const Place place = {std::make_shared<const std::string>(option), 0, 0};
   Node value;
   SLUICE_ASSIGN_OR_RETURN(value, ParseValue(text, option));
@@ -138,6 +132,22 @@ Status ApplyOverride(std::string_view assignment, Node* root) {
   *target = std::move(value);
   *root = std::move(changed);
   return Status::Ok();
+}
+
+}  // namespace
+
+Status ApplyOverride(std::string_view assignment, Node* root) {
+  std::string_view text;
+  std::vector<Step> steps;
+  SLUICE_ASSIGN_OR_RETURN(steps, ParsePath(assignment, &text));
+  return Apply("--set " + Shown(assignment), steps, text, root);
+}
+
+Status ApplyOption(const std::string& option, std::string_view key, std::string_view value, Node* root) {
+  std::string_view rest;
+  std::vector<Step> steps;
+  SLUICE_ASSIGN_OR_RETURN(steps, ParsePath(std::string(key) + "=", &rest));
+  return Apply(fmt::format("{} {}", option, Shown(value)), steps, value, root);
 }
 
 }  // namespace sluice::config

@@ -297,16 +297,19 @@ class Reader : public Visitor {
   std::vector<Problem> problems_;
 };
 
-Status ReadNode(Node root, const std::string& origin, const std::vector<std::string>& overrides,
-                const internal::VisitRoot& visit) {
-  if (root.kind == Node::Kind::kNull && overrides.empty() && !origin.empty())
-    return InvalidArgument("{}: holds no settings", origin);
+Status ReadNode(const Node& root, const internal::VisitRoot& visit) {
   if (root.kind != Node::Kind::kMap && root.kind != Node::Kind::kNull)
     return InvalidArgument("{}: must be a map of keys, not {}", root.place.ToString(), root.KindName());
-  for (const std::string& assignment : overrides) SLUICE_RETURN_IF_ERROR(ApplyOverride(assignment, &root));
   Reader reader(root);
   visit(reader);
   return reader.Finish([&visit] { return internal::DescribeVisit(visit); });
+}
+
+Status ReadDocument(Node root, const std::string& origin, const std::vector<std::string>& overrides,
+                    const internal::VisitRoot& visit) {
+  if (root.kind == Node::Kind::kNull && overrides.empty()) return InvalidArgument("{}: holds no settings", origin);
+  for (const std::string& assignment : overrides) SLUICE_RETURN_IF_ERROR(ApplyOverride(assignment, &root));
+  return ReadNode(root, visit);
 }
 
 }  // namespace
@@ -316,7 +319,7 @@ namespace internal {
 Status ReadFileInto(const std::string& path, const std::vector<std::string>& overrides, const VisitRoot& visit) {
   Node root;
   SLUICE_ASSIGN_OR_RETURN(root, LoadDocument(path));
-  return ReadNode(std::move(root), path, overrides, visit);
+  return ReadDocument(std::move(root), path, overrides, visit);
 }
 
 Status ReadTextInto(std::string_view text, const std::string& origin, const std::vector<std::string>& overrides,
@@ -324,11 +327,20 @@ Status ReadTextInto(std::string_view text, const std::string& origin, const std:
   if (text.empty()) return InvalidArgument("{}: is empty", origin);
   Node root;
   SLUICE_ASSIGN_OR_RETURN(root, ParseDocument(text, origin));
-  return ReadNode(std::move(root), origin, overrides, visit);
+  return ReadDocument(std::move(root), origin, overrides, visit);
 }
 
 Status ReadOverridesInto(const std::vector<std::string>& overrides, const VisitRoot& visit) {
-  return ReadNode(Node{}, "", overrides, visit);
+  Node root;
+  for (const std::string& assignment : overrides) SLUICE_RETURN_IF_ERROR(ApplyOverride(assignment, &root));
+  return ReadNode(root, visit);
+}
+
+Status ReadOptionInto(const std::string& option, const std::string& key, const std::string& value,
+                      const VisitRoot& visit) {
+  Node root;
+  SLUICE_RETURN_IF_ERROR(ApplyOption(option, key, value, &root));
+  return ReadNode(root, visit);
 }
 
 }  // namespace internal

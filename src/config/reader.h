@@ -30,6 +30,10 @@ Status ReadText(std::string_view text, const std::string& origin, const std::vec
 template <class S>
 Status ReadOverrides(const std::vector<std::string>& overrides, S* settings);
 
+// One setting given by an option of the command line; messages name the option: "--samples 0: samples: must be >= 1".
+template <class S>
+Status ReadOption(const std::string& option, const std::string& key, const std::string& value, S* settings);
+
 // ---- implementation ----
 namespace internal {
 using VisitRoot = std::function<void(Visitor&)>;
@@ -37,6 +41,8 @@ Status ReadFileInto(const std::string& path, const std::vector<std::string>& ove
 Status ReadTextInto(std::string_view text, const std::string& origin, const std::vector<std::string>& overrides,
                     const VisitRoot& visit);
 Status ReadOverridesInto(const std::vector<std::string>& overrides, const VisitRoot& visit);
+Status ReadOptionInto(const std::string& option, const std::string& key, const std::string& value,
+                      const VisitRoot& visit);
 
 // `read` fills a copy, which becomes the settings on success only.
 template <class S, class Read>
@@ -67,6 +73,13 @@ template <class S>
 Status ReadOverrides(const std::vector<std::string>& overrides, S* settings) {
   return internal::ReadCopy(
       settings, [&](const internal::VisitRoot& visit) { return internal::ReadOverridesInto(overrides, visit); });
+}
+
+template <class S>
+Status ReadOption(const std::string& option, const std::string& key, const std::string& value, S* settings) {
+  return internal::ReadCopy(settings, [&](const internal::VisitRoot& visit) {
+    return internal::ReadOptionInto(option, key, value, visit);
+  });
 }
 
 }  // namespace sluice::config

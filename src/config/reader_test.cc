@@ -233,6 +233,16 @@ TEST(ReaderTest, ReadsOverridesWithoutAFile) {
             "--set train.batch=1: train.batch: unknown key; did you mean \"batch_size\"?");
 }
 
+TEST(ReaderTest, ReadsASettingFromAnOptionOfAnotherName) {
+  TestSettings s;
+  ASSERT_TRUE(ReadOption("--batch", "train.batch_size", "8", &s).ok());
+  ASSERT_TRUE(ReadOption("--input", "files", "[a, b]", &s).ok());
+  EXPECT_EQ(s.train.batch_size, 8);
+  EXPECT_THAT(s.files, ElementsAre("a", "b"));
+  EXPECT_EQ(ReadOption("--batch", "train.batch_size", "0", &s).message(),
+            "--batch 0: train.batch_size: must be 1 to 1048576, not \"0\"");
+}
+
 TEST(ReaderTest, NamesTheOptionOfABadOverride) {
   const std::string yaml = "seed: 1\nlayers: [{name: a, type: dropout}]\n";
   EXPECT_EQ(Failure(yaml, {"train.batch_size=0"}),

@@ -1,0 +1,22 @@
+#include "cli/output.h"
+
+#include <cerrno>
+#include <cstdio>
+#include <cstring>
+
+#include "base/file.h"
+
+namespace sluice::cli {
+
+Status Print(std::string_view text) {
+  const size_t written = std::fwrite(text.data(), 1, text.size(), stdout);
+  if (written != text.size() || std::fflush(stdout) != 0)
+    return IoError("standard output cannot be written: {}", std::strerror(errno));
+  return Status::Ok();
+}
+
+Status WriteOutput(const std::string& path, std::string_view text) {
+  return path == "-" ? Print(text) : WriteFileAtomically(path, text);
+}
+
+}  // namespace sluice::cli

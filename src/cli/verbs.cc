@@ -1,0 +1,18 @@
+#include "cli/verbs.h"
+
+namespace sluice::cli {
+
+void AddVerbs(Application* application) {
+  AddTrain(application);
+  AddEval(application);
+  AddPredict(application);
+  AddExport(application);
+  AddInspect(application);
+  AddInit(application);
+  AddPack(application);
+  AddSynth(application);
+  AddBench(application);
+  AddReference(application);
+}
+
+}  // namespace sluice::cli
