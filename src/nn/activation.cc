@@ -41,4 +41,20 @@ void ConvertToFloat(Matrix<const Bf16> from, Matrix<float> to) {
   SLUICE_DISPATCH(ConvertKernel<Bf16, float>)(from, to);
 }
 
+#define SLUICE_INSTANTIATE(A)                                                                          \
+  template void ActivationForward<A>(Activation, std::type_identity_t<Matrix<const A>>, Matrix<A>);    \
+  template void Dropout<A>(double, uint64_t, int64_t, std::type_identity_t<Matrix<const A>>, Matrix<A>);
+SLUICE_INSTANTIATE(float)
+SLUICE_INSTANTIATE(Bf16)
+SLUICE_INSTANTIATE(double)
+#undef SLUICE_INSTANTIATE
+#define SLUICE_INSTANTIATE(R, D, G)                                                                                  \
+  template void ActivationBackward<R, D, G>(Activation, std::type_identity_t<Matrix<const R>>, Matrix<const R>, G, \
+                                            Matrix<D>, G*);
+SLUICE_INSTANTIATE(float, float, float)
+SLUICE_INSTANTIATE(Bf16, Bf16, float)
+SLUICE_INSTANTIATE(float, Bf16, float)
+SLUICE_INSTANTIATE(double, double, double)
+#undef SLUICE_INSTANTIATE
+
 }  // namespace sluice::nn
