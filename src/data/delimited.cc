@@ -29,6 +29,21 @@ std::vector<std::string> CriteoColumns() {
   return names;
 }
 
+// A value for the output of predict, quoted where csv needs it.
+void DelimitedReader::AppendValue(const char* begin, const char* end, std::string* out) const {
+  const auto special = [this](char c) { return c == options_.separator || c == '"' || c == '\n' || c == '\r'; };
+  if (!options_.quotes || std::none_of(begin, end, special)) {
+    out->append(begin, end);
+    return;
+  }
+  *out += '"';
+  for (const char* p = begin; p != end; ++p) {
+    if (*p == '"') *out += '"';
+    *out += *p;
+  }
+  *out += '"';
+}
+
 // Values of all records into piece->begins and ends; line_ends[i] is the index of the last value of record i, row_lines[i]
 // its line within the block. Returns the number of records.
 int64_t DelimitedReader::Tokenise(Piece* piece) const {
@@ -77,6 +92,7 @@ int64_t DelimitedReader::TokeniseQuoted(Piece* piece) const {
     const uint32_t first = count;
     const uint32_t first_line = line;
     const char* problem = nullptr;
+    uint32_t problem_column = 0;
     for (bool more = true; more;) {  // one value
       while (i < size && text[i] == ' ') ++i;
       uint32_t begin = i;
@@ -107,12 +123,13 @@ int64_t DelimitedReader::TokeniseQuoted(Piece* piece) const {
       }
       begins[count] = begin;
       ends[count++] = end;
+      if (problem != nullptr && problem_column == 0) problem_column = count - first;
       more = i < size && text[i] == separator;
       ++i;  // the separator or the newline
     }
     ++line;
     if (problem != nullptr) {
-      AddBadLine(piece, first_line, static_cast<int>(count - first), problem);
+      AddBadLine(piece, first_line, static_cast<int>(problem_column), problem);
       count = first;
       continue;
     }
@@ -269,7 +286,7 @@ void DelimitedReader::Parse(Piece* piece) const {
     for (const int source : plan_.passthrough_columns) {
       column = columns[source];
       if (source != plan_.passthrough_columns.front()) out += options_.separator;
-      if (column >= 0) out.append(values.begin(row, column), values.end(row, column));
+      if (column >= 0) AppendValue(values.begin(row, column), values.end(row, column), &out);
     }
   }
   if (!piece->bad_rows.empty()) RemoveRows(piece->bad_rows, &batch);

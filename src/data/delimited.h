@@ -14,6 +14,7 @@ class DelimitedReader : public TextReader {
   void Parse(Piece* piece) const override;
 
  private:
+  void AppendValue(const char* begin, const char* end, std::string* out) const;
   int64_t Tokenise(Piece* piece) const;
   int64_t TokeniseQuoted(Piece* piece) const;
   void ChooseRows(Piece* piece, int64_t num_records, const std::vector<int>& columns, int file_columns) const;

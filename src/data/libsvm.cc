@@ -26,6 +26,7 @@ struct LibsvmReader::Row {
   int64_t index;               // in the batch
   std::vector<uint32_t> keys;  // of each operation in this sample
   std::string problem;
+  const char* token = nullptr; // being read
 };
 
 bool ParseInterval(const std::string& text, int64_t* low, int64_t* high) {
@@ -87,6 +88,7 @@ bool LibsvmReader::AddValue(int op_index, const char* key, const char* key_end, 
 
 // field:key:value or index:value.
 bool LibsvmReader::ParseToken(const char* begin, const char* end, Row* row) const {
+  row->token = begin;
   const auto malformed = [&] {
     row->problem = std::string("not ") + (with_fields_ ? "field:key:value" : "index:value") + ": '" + Excerpt(begin, end) + "'";
     return false;
@@ -128,6 +130,7 @@ bool LibsvmReader::ParseLine(const char* begin, const char* end, Row* row) const
     return p < stop;
   };
   next_token();
+  row->token = p;
   float label = 0;
   // Prediction also takes lines without a label, whose first token has a colon.
   const bool labelled = plan_.labels_required || std::memchr(p, ':', static_cast<size_t>(stop - p)) == nullptr;
@@ -176,7 +179,7 @@ void LibsvmReader::Parse(Piece* piece) const {
     if (op.weighted && plan_.schema.fields[op.target].one_hot)
       batch.fields[op.target].weights.resize(static_cast<size_t>(batch.size));
   const SampleFilter& filter = options_.filter;
-  Row row = {&batch, 0, std::vector<uint32_t>(plan_.ops.size()), {}};
+  Row row = {.batch = &batch, .index = 0, .keys = std::vector<uint32_t>(plan_.ops.size()), .problem = {}};
   const char* text = piece->buffer.data();
   const char* text_end = text + piece->text_size;
   int64_t line = 0;
@@ -200,7 +203,7 @@ void LibsvmReader::Parse(Piece* piece) const {
       if (!keep) continue;
     }
     if (!ParseLine(begin, stop, &row)) {
-      AddBadLine(piece, line, 0, row.problem);
+      AddBadLine(piece, line, static_cast<int>(row.token - begin) + 1, row.problem);
       for (size_t f = 0; f < batch.fields.size(); ++f) {  // takes back the keys of this line
         if (plan_.schema.fields[f].one_hot) continue;
         FieldColumn& field = batch.fields[f];

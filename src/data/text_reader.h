@@ -36,7 +36,8 @@ class TextReader : public PieceReader {
  protected:
   // Name of a line for messages: "file:line".
   std::string LineName(const Piece& piece, int64_t line_in_block) const;
-  // Counts a bad line; keeps the message of the first. `column` counts from 1; 0: the whole line.
+  // Counts a bad line; keeps the message of the first. `column` (of values; libsvm, libffm: of characters) counts from 1;
+  // 0: the whole line.
   void AddBadLine(Piece* piece, int64_t line_in_block, int column, const std::string& what) const;
   // After parsing: turns bad lines into a failure where they are not skipped.
   void FinishBadLines(Piece* piece) const;
