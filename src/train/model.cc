@@ -51,7 +51,8 @@ const RunConfig& Model::config() const { return impl_->header.config; }
 const data::FittedFeatures& Model::features() const { return impl_->header.features; }
 const data::Schema& Model::schema() const { return impl_->schema; }
 
-Result<std::unique_ptr<Model>> Model::Load(const std::string& path, const std::vector<std::string>& overrides) {
+Result<std::unique_ptr<Model>> Model::Load(const std::string& path, const std::vector<std::string>& overrides,
+                                           const std::function<void(RunConfig*)>& adjust) {
   auto impl = std::make_unique<Impl>();
   try {
     SLUICE_ASSIGN_OR_RETURN(impl->path, FindModel(path));
@@ -60,6 +61,7 @@ Result<std::unique_ptr<Model>> Model::Load(const std::string& path, const std::v
     RunConfig& config = impl->header.config;
     if (!overrides.empty())
       SLUICE_RETURN_IF_ERROR(config::ReadText(config::ToYaml(config), impl->path, overrides, &config));
+    if (adjust) adjust(&config);
     impl->loss = config.model.loss == "mse" ? nn::LossKind::kMse : nn::LossKind::kBce;
     impl->schema = impl->header.features.MakeSchema();
     impl->pool = std::make_unique<ThreadPool>(static_cast<int>(config.threads));

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -21,7 +22,9 @@ class Model {
  public:
   // `path`: a checkpoint, or a run folder (its best checkpoint, else its newest). `overrides` change the checkpoint's
   // configuration: "data.eval=...", "threads=4". Errors: kNotFound, kDataLoss, kInvalidArgument.
-  static Result<std::unique_ptr<Model>> Load(const std::string& path, const std::vector<std::string>& overrides = {});
+  // `adjust`, where given, changes it after them.
+  static Result<std::unique_ptr<Model>> Load(const std::string& path, const std::vector<std::string>& overrides = {},
+                                             const std::function<void(RunConfig*)>& adjust = nullptr);
   ~Model();
 
   const std::string& path() const;
