@@ -182,6 +182,10 @@ struct Pass {
     return "; it overflows";
   }
 
+  bool DenseIsFinite() const {
+    return std::all_of(batch.dense.begin(), batch.dense.end(), [](float x) { return std::isfinite(x); });
+  }
+
   // The sums of all pieces, in piece order, into `totals`.
   void CombineSums(const Node<T>& node, std::vector<double>* totals) {
     for (int64_t s = node.sums_begin; s < node.sums_begin + node.block->num_batch_sums(); ++s) {
@@ -281,7 +285,8 @@ struct Pass {
     if (finite) return;
     for (const ParamInfo& param : graph.params.trained.params())
       if (!AllFinite<T>({ws.grads(0, 0) + param.offset, 1, param.size, param.size}))
-        throw StatusError(NumericError("{}: the gradient of parameter '{}' is not finite", StepName(), param.name));
+        throw StatusError(NumericError("{}: the gradient of parameter '{}' is not finite{}", StepName(), param.name,
+                                       DenseIsFinite() ? "" : "; the numeric features are not finite"));
   }
 
   void Predict(const T* buffers) {
@@ -433,7 +438,7 @@ LossSums Net<T>::loss(const Workspace& ws) {
 }
 template <class T>
 const T* Net<T>::dense_grad(const Workspace& ws) {
-  return ws.grads(0, 0);
+  return ws.dense_grad();
 }
 
 template class Net<float>;

@@ -1,31 +1,10 @@
 #include "nn/net_workspace.h"
 
 #include <algorithm>
-#include <cstdlib>
-#include <cstring>
-#include <new>
 
 #include "nn/gemm.h"
 
 namespace sluice::nn {
-
-template <class T>
-void AlignedBuffer<T>::Free::operator()(T* p) const {
-  std::free(p);
-}
-
-template <class T>
-void AlignedBuffer<T>::Reserve(int64_t size) {
-  if (size <= capacity_) return;
-  data_.reset();
-  const size_t bytes = (static_cast<size_t>(size) * sizeof(T) + 63) / 64 * 64;
-  T* memory = static_cast<T*>(std::aligned_alloc(64, bytes));
-  if (memory == nullptr)
-    throw StatusError(ResourceExhausted("no memory for {} bytes of activations; use smaller batches", bytes));
-  std::memset(static_cast<void*>(memory), 0, bytes);
-  data_.reset(memory);
-  capacity_ = size;
-}
 
 namespace {
 
@@ -70,7 +49,7 @@ void Net<T>::Workspace::Plan() {
   }
   forward_totals.resize(static_cast<size_t>(graph_.num_sums));
   backward_totals.resize(static_cast<size_t>(graph_.num_sums));
-  shared.Reserve(graph_.shared_size);
+  shared.Resize(graph_.shared_size);
 }
 
 template <class T>
@@ -99,15 +78,15 @@ void Net<T>::Workspace::Prepare(int64_t size, int num_threads) {
   const int num_slots = edges_are_whole_ ? num_pieces() : num_threads;
   if (size > capacity_) {
     capacity_ = size;
-    whole_.Reserve(capacity_ * whole_row_);
-    logits.Reserve(capacity_ * graph_.num_labels);
-    logit_grads.Reserve(capacity_ * graph_.num_labels);
-    if constexpr (!std::is_same_v<T, float>) dense.Reserve(capacity_ * graph_.num_dense);
+    whole_.Resize(capacity_ * whole_row_);
+    logits.Resize(capacity_ * graph_.num_labels);
+    logit_grads.Resize(capacity_ * graph_.num_labels);
+    if constexpr (!std::is_same_v<T, float>) dense.Resize(capacity_ * graph_.num_dense);
   }
   if (rows > slot_capacity_ || num_slots > num_slots_) {
     slot_capacity_ = std::max(rows, slot_capacity_);
     num_slots_ = std::max(num_slots, num_slots_);
-    if (!edges_are_whole_ || slot_row_ > 0) slot_memory_.Reserve(num_slots_ * slot_capacity_ * slot_row_);
+    if (!edges_are_whole_ || slot_row_ > 0) slot_memory_.Resize(num_slots_ * slot_capacity_ * slot_row_);
     state_begin_.clear();
     int64_t state_size = 0;
     for (const Node<T>& node : graph_.nodes) {
@@ -115,7 +94,7 @@ void Net<T>::Workspace::Prepare(int64_t size, int num_threads) {
       if (node.block) state_size += (static_cast<int64_t>(node.block->state_size(slot_capacity_)) + 63) / 64 * 64;
     }
     states_.resize(static_cast<size_t>(num_slots_));
-    for (auto& state : states_) state.Reserve(state_size);
+    for (auto& state : states_) state.Resize(state_size);
     slots.resize(static_cast<size_t>(num_slots_));
     for (Slot& slot : slots) {
       slot.edges.resize(graph_.edges.size());
@@ -130,13 +109,13 @@ void Net<T>::Workspace::Prepare(int64_t size, int num_threads) {
       }
     }
   }
-  grads_.Reserve(num_grads() * graph_.params.trained.size());
+  grads_.Resize(num_grads() * graph_.params.trained.size());
   losses.resize(std::max(losses.size(), pieces.size()));
   sums.resize(std::max(sums.size(), pieces.size() * static_cast<size_t>(graph_.num_sums)));
 }
 
 template <class T>
-Matrix<T> Net<T>::Workspace::View(const Place& place, int slot, Range samples) const {
+Matrix<T> Net<T>::Workspace::View(const Place& place, int slot, Range samples) {
   if (place.whole) return {whole_.data() + place.offset * capacity_ + samples.begin * place.ld, samples.size(),
                            place.width, place.ld};
   T* memory = slot_memory_.data() + static_cast<int64_t>(slot) * slot_capacity_ * slot_row_;
@@ -199,7 +178,7 @@ void Net<T>::Workspace::BindIos(Slot* slot, int slot_index, Range samples) {
 }
 
 template <class T>
-Matrix<T> Net<T>::Workspace::Partial(int sparse) const {
+Matrix<T> Net<T>::Workspace::Partial(int sparse) {
   const Node<T>& node = graph_.nodes[static_cast<size_t>(graph_.sparse_nodes[static_cast<size_t>(sparse)])];
   const Place& place = node.op->FinishIsIdentity() ? edge_places_[static_cast<size_t>(node.output)]
                                                    : partial_places_[static_cast<size_t>(sparse)];
@@ -207,7 +186,7 @@ Matrix<T> Net<T>::Workspace::Partial(int sparse) const {
 }
 
 template <class T>
-Matrix<T> Net<T>::Workspace::PartialGrad(int sparse) const {
+Matrix<T> Net<T>::Workspace::PartialGrad(int sparse) {
   const Node<T>& node = graph_.nodes[static_cast<size_t>(graph_.sparse_nodes[static_cast<size_t>(sparse)])];
   if (!node.op->FinishIsIdentity()) return View(partial_grad_places_[static_cast<size_t>(sparse)], 0, {0, batch_size});
   const auto output = static_cast<size_t>(node.output);
@@ -216,9 +195,6 @@ Matrix<T> Net<T>::Workspace::PartialGrad(int sparse) const {
   return View(edge_grad_places_[output], 0, {0, batch_size});
 }
 
-template class AlignedBuffer<float>;
-template class AlignedBuffer<double>;
-template class AlignedBuffer<std::byte>;
 template class Net<float>::Workspace;
 template class Net<double>::Workspace;
 

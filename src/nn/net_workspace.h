@@ -6,25 +6,10 @@
 #include <string>
 #include <vector>
 
+#include "base/aligned_buffer.h"
 #include "nn/net_graph.h"
 
 namespace sluice::nn {
-
-// A run of memory on 64-byte boundaries that grows and never shrinks; its contents are lost when it grows.
-template <class T>
-class AlignedBuffer {
- public:
-  // New memory is zero.
-  void Reserve(int64_t size);
-  T* data() const { return data_.get(); }
-
- private:
-  struct Free {
-    void operator()(T* p) const;
-  };
-  std::unique_ptr<T, Free> data_;
-  int64_t capacity_ = 0;
-};
 
 // Everything of one batch in flight. Memory of two kinds:
 // - for the whole batch: logits and their gradients, partials of weights-rich operators (RowGradients reads them), and,
@@ -50,9 +35,10 @@ class Net<T>::Workspace {
   void Bind(int slot, int piece, const data::Batch& batch);
   int SlotOf(int piece, int thread) const { return edges_are_whole_ ? piece : thread; }
   // Gradient buffer that a piece adds to: one per piece (deterministic) or per thread.
-  T* grads(int piece, int thread) const {
+  T* grads(int piece, int thread) {
     return grads_.data() + static_cast<int64_t>(deterministic_ ? piece : thread) * graph_.params.trained.size();
   }
+  const T* dense_grad() const { return grads_.data(); }
   int num_grads() const { return deterministic_ ? std::max(1, num_pieces()) : num_threads_; }
 
   // Views of a slot, after Bind.
@@ -64,8 +50,8 @@ class Net<T>::Workspace {
   std::vector<Slot> slots;
 
   // The whole batch.
-  Matrix<T> Partial(int sparse) const;
-  Matrix<T> PartialGrad(int sparse) const;
+  Matrix<T> Partial(int sparse);
+  Matrix<T> PartialGrad(int sparse);
 
   int64_t batch_size = 0;
   AlignedBuffer<T> logits, logit_grads;   // [batch_size, num_labels]
@@ -86,7 +72,7 @@ class Net<T>::Workspace {
   };
   void Plan();
   Place NewPlace(int64_t width, bool whole);
-  Matrix<T> View(const Place& place, int slot, Range samples) const;
+  Matrix<T> View(const Place& place, int slot, Range samples);
   void BindIos(Slot* slot, int slot_index, Range samples);
 
   const Graph<T>& graph_;
