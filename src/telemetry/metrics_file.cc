@@ -1,16 +1,15 @@
 #include "telemetry/metrics_file.h"
 
-#include <cmath>
-
 #include <nlohmann/json.hpp>
 
 #include "base/file.h"
+#include "telemetry/json_number.h"
 
 namespace sluice::telemetry {
 
 Status WriteMetricsFile(const std::string& path, const RunMetrics& metrics) {
   using Json = nlohmann::ordered_json;
-  const auto number = [](double value) { return std::isfinite(value) ? Json(value) : Json(nullptr); };
+  const auto number = JsonNumber<Json>;
   Json json;
   json["auc"] = number(metrics.auc);
   json["logloss"] = number(metrics.logloss);

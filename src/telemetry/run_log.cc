@@ -1,9 +1,10 @@
 #include "telemetry/run_log.h"
 
-#include <cmath>
 #include <string_view>
 
 #include <nlohmann/json.hpp>
+
+#include "telemetry/json_number.h"
 
 namespace sluice::telemetry {
 namespace {
@@ -45,11 +46,16 @@ Status RunLog::Write(const StepRecord& record) {
   json["step"] = record.step;
   json["samples"] = record.samples;
   for (const auto& [name, value] : record.values)
-    json[name] = std::isfinite(value) ? nlohmann::ordered_json(value) : nlohmann::ordered_json(nullptr);
+    json[name] = JsonNumber<nlohmann::ordered_json>(value);
   SLUICE_RETURN_IF_ERROR(file_.Write(json.dump() + "\n"));
-  return file_.Flush();
+  SLUICE_RETURN_IF_ERROR(file_.Flush());
+  return events_.is_open() ? events_.Write(record.step, record.event, record.values) : Status::Ok();
 }
 
-Status RunLog::Close() { return file_.Finish(); }
+Status RunLog::Close() {
+  const Status events = events_.is_open() ? events_.Close() : Status::Ok();
+  SLUICE_RETURN_IF_ERROR(file_.Finish());
+  return events;
+}
 
 }  // namespace sluice::telemetry

@@ -7,6 +7,7 @@
 
 #include "base/file.h"
 #include "base/status.h"
+#include "telemetry/event_file.h"
 
 namespace sluice::telemetry {
 
@@ -27,11 +28,15 @@ class RunLog {
   // Starts a new log, or goes on with the one that is there after `resume_step` >= 0: records of later steps, which the
   // interrupted run wrote after its last checkpoint, and a last line that was cut are dropped.
   Status Open(const std::string& path, int64_t resume_step = -1);
+  // From now on also writes every value as the scalar "<event>/<name>" of a TensorBoard event file in `folder`.
+  Status AddEventFile(const std::string& folder, int64_t resume_step = -1) { return events_.Open(folder, resume_step); }
+
   Status Write(const StepRecord& record);
   Status Close();
 
  private:
   FileWriter file_;
+  EventFile events_;
 };
 
 }  // namespace sluice::telemetry

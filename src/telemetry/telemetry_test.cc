@@ -2,13 +2,14 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
-#include <cstdio>
+#include <cstring>
 #include <filesystem>
 #include <fstream>
 
 #include <nlohmann/json.hpp>
 
 #include "base/file.h"
+#include "telemetry/event_file.h"
 #include "telemetry/metrics_file.h"
 #include "telemetry/progress.h"
 #include "telemetry/resource.h"
@@ -153,6 +154,48 @@ TEST_F(RunFileTest, LogThatCannotBeWrittenIsAnError) {
   const Status status = full.Write({.step = 1});
   EXPECT_EQ(status.code(), StatusCode::kIo);
   EXPECT_THAT(status.message(), HasSubstr("/dev/full"));
+}
+
+// The records of an event file, read by hand: length, checksum, message, checksum.
+std::vector<std::string> Records(std::string_view file) {
+  std::vector<std::string> records;
+  while (!file.empty()) {
+    uint64_t length = 0;
+    uint32_t crc[2];
+    std::memcpy(&length, file.data(), 8);
+    std::memcpy(&crc[0], file.data() + 8, 4);
+    std::memcpy(&crc[1], file.data() + 12 + length, 4);
+    const std::string_view parts[2] = {file.substr(0, 8), file.substr(12, length)};
+    for (int i = 0; i < 2; ++i) {
+      const uint32_t plain = crc[i] - 0xa282ead8u;
+      EXPECT_EQ((plain << 15) | (plain >> 17), Crc32c(parts[i]));
+    }
+    records.emplace_back(parts[1]);
+    file.remove_prefix(16 + length);
+  }
+  return records;
+}
+
+TEST_F(RunFileTest, EventFileHoldsTheScalarsOfTheLog) {
+  EXPECT_EQ(Crc32c("123456789"), 0xe3069283u);  // the check value of CRC-32C
+  RunLog log;
+  ASSERT_TRUE(log.Open(folder_ + "/train.jsonl").ok());
+  ASSERT_TRUE(log.AddEventFile(folder_, 299).ok());
+  ASSERT_TRUE(log.Write({.step = 300, .samples = 64, .values = {{"loss", 0.5}, {"auc", NAN}}}).ok());
+  ASSERT_TRUE(log.Write({.step = 301}).ok());
+  ASSERT_TRUE(log.Close().ok());
+  std::string path;
+  for (const auto& entry : std::filesystem::directory_iterator(folder_))
+    if (entry.path().filename().string().starts_with("events.out.tfevents.")) path = entry.path();
+  const auto records = Records(ReadWholeFile(path).value());
+  ASSERT_EQ(records.size(), 3u);
+  // After key and 8 bytes of wall time: step 0, then field 3.
+  EXPECT_EQ(records[0].substr(9), std::string("\x10\x00\x1a\x0d", 4) + "brain.Event:2");
+  // Step 300, and session_log { status: START }.
+  EXPECT_EQ(records[1].substr(9), std::string("\x10\xac\x02\x3a\x02\x08\x01", 7));
+  // Step 300, summary { value { tag: "step/loss" simple_value: 0.5 } }.
+  EXPECT_EQ(records[2].substr(9),
+            std::string("\x10\xac\x02\x2a\x12\x0a\x10\x0a\x09", 9) + "step/loss" + std::string("\x15\0\0\0\x3f", 5));
 }
 
 TEST_F(RunFileTest, MetricsFileHasThePromisedMembers) {
