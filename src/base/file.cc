@@ -32,13 +32,13 @@ Status FileWriter::Fail(const char* what) {
   return status_;
 }
 
-Status FileWriter::Open(const std::string& path) {
+Status FileWriter::Open(const std::string& path, bool append) {
   SLUICE_CHECK(fd_ < 0, "{} is open already", path_);
   path_ = path;
   status_ = Status::Ok();
   used_ = 0;
   bytes_written_ = 0;
-  fd_ = ::open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+  fd_ = ::open(path.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC | (append ? O_APPEND : O_TRUNC), 0666);
   if (fd_ < 0) return Fail("create");
   if (!buffer_) buffer_ = std::make_unique_for_overwrite<std::byte[]>(kBufferBytes);
   return Status::Ok();

@@ -11,8 +11,9 @@
 
 namespace sluice {
 
-// A new file written front to back through a buffer.
-// Semantics    a file that already lies at `path` is cut to nothing. Closing without Finish leaves what was written.
+// A file written front to back through a buffer.
+// Semantics    a file that already lies at `path` is cut to nothing, or goes on where `append`. Closing without Finish
+//              leaves what was written.
 // Threads      one at a time.
 // Errors       kIo naming the file and the system's reason (disk full, permission); after one, every call fails with it.
 class FileWriter {
@@ -22,7 +23,7 @@ class FileWriter {
   FileWriter(const FileWriter&) = delete;
   FileWriter& operator=(const FileWriter&) = delete;
 
-  Status Open(const std::string& path);
+  Status Open(const std::string& path, bool append = false);
   Status Write(std::span<const std::byte> bytes);
   Status Write(std::string_view text) { return Write(std::as_bytes(std::span(text.data(), text.size()))); }
   // Hands the buffer to the system, so that another process sees it.

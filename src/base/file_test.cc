@@ -33,6 +33,10 @@ TEST_F(FileTest, WritesOfAnySizeArriveInOrder) {
   EXPECT_EQ(writer.bytes_written(), static_cast<int64_t>(expected.size()));
   ASSERT_TRUE(writer.Finish().ok());
   EXPECT_TRUE(ReadWholeFile(path_).value() == expected);
+  ASSERT_TRUE(writer.Open(path_, true).ok());
+  ASSERT_TRUE(writer.Write("more").ok());
+  ASSERT_TRUE(writer.Finish().ok());
+  EXPECT_TRUE(ReadWholeFile(path_).value() == expected + "more");
   ASSERT_TRUE(writer.Open(path_).ok());  // the object can be used again; the file is cut
   ASSERT_TRUE(writer.Finish().ok());
   EXPECT_EQ(ReadWholeFile(path_).value(), "");

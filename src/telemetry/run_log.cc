@@ -27,17 +27,12 @@ std::string LinesUpTo(std::string_view text, int64_t step) {
 }  // namespace
 
 Status RunLog::Open(const std::string& path, int64_t resume_step) {
-  std::string kept;
-  if (resume_step >= 0) {
-    auto before = ReadWholeFile(path);
-    if (before.ok())
-      kept = LinesUpTo(*before, resume_step);
-    else if (before.status().code() != StatusCode::kNotFound)
-      return before.status();
-  }
-  SLUICE_RETURN_IF_ERROR(file_.Open(path));
-  SLUICE_RETURN_IF_ERROR(file_.Write(kept));
-  return file_.Flush();
+  if (resume_step < 0) return file_.Open(path);
+  auto before = ReadWholeFile(path);
+  if (before.status().code() == StatusCode::kNotFound) return file_.Open(path);
+  if (!before.ok()) return before.status();
+  SLUICE_RETURN_IF_ERROR(WriteFileAtomically(path, LinesUpTo(*before, resume_step)));
+  return file_.Open(path, true);
 }
 
 Status RunLog::Write(const StepRecord& record) {

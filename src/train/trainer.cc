@@ -107,8 +107,9 @@ Status Trainer<T>::Open(const RunConfig& config) {
 
 template <class T>
 Status Trainer<T>::OpenLog() {
-  SLUICE_RETURN_IF_ERROR(log_.Open(folder_.File("train.jsonl"),
-                                   folder_.resume_from.empty() ? -1 : header_.progress.step));
+  const int64_t resume_step = folder_.resume_from.empty() ? -1 : header_.progress.step;
+  SLUICE_RETURN_IF_ERROR(log_.Open(folder_.File("train.jsonl"), resume_step));
+  if (header_.config.log.tensorboard) SLUICE_RETURN_IF_ERROR(log_.AddEventFile(folder_.path, resume_step));
   telemetry::ProgressOptions progress;
   progress.quiet = options_.quiet;
   progress.log_interval_s = header_.config.log.every_seconds;
