@@ -114,8 +114,10 @@ Status CheckFeatures(const FeatureList& features, const std::string& format) {
   if (features.empty()) return InvalidArgument("features: the model has no input");
   const bool text = format == "criteo" || format == "criteo_tb" || format == "csv";
   std::vector<std::string> sparse;  // that crosses may name
-  for (const auto& [name, config] : features) {
-    const auto at = [&name = name](const char* option) { return "features." + name + "." + option; };
+  for (const auto& entry : features) {
+    const std::string& name = entry.first;
+    const FeatureConfig& config = entry.second;
+    const auto at = [&name](const char* option) { return "features." + name + "." + option; };
     if (std::count_if(features.begin(), features.end(), [&](const auto& other) { return other.first == name; }) > 1)
       return InvalidArgument("features.{}: is there twice", name);
     const bool numeric = config.type == "numeric";

@@ -25,7 +25,7 @@ void ParseText(const Reader& reader, const uint8_t* data, size_t size, int file_
   if (size > 0 && piece.buffer.back() != '\n') piece.buffer.push_back('\n');
   piece.text_size = piece.buffer.size();
   for (const char c : piece.buffer) piece.lines += c == '\n';
-  WholeRecords(piece.buffer.data(), piece.text_size, true, ',');
+  if (WholeRecords(piece.buffer.data(), piece.text_size, true, ',') > piece.text_size) std::abort();
   piece.buffer.resize(piece.text_size + 64);
   reader.Parse(&piece);
   Batch copy;

@@ -205,8 +205,8 @@ void LibsvmReader::Parse(Piece* piece) const {
     if (!ParseLine(begin, stop, &row)) {
       AddBadLine(piece, line, static_cast<int>(row.token - begin) + 1, row.problem);
       for (size_t f = 0; f < batch.fields.size(); ++f) {  // takes back the keys of this line
-        if (plan_.schema.fields[f].one_hot) continue;
         FieldColumn& field = batch.fields[f];
+        if (field.offsets.empty()) continue;
         field.keys.resize(static_cast<size_t>(field.offsets.back()));
         if (!field.weights.empty()) field.weights.resize(field.keys.size());
       }

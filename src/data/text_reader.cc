@@ -320,6 +320,10 @@ void TextReader::StartBatch(Piece* piece, int64_t size) const {
       field.offsets.push_back(0);
     }
   }
+  for (const auto& cross : plan_.crosses) {  // made from the other fields at the end
+    batch.fields[cross.target].keys.clear();
+    batch.fields[cross.target].offsets.clear();
+  }
 }
 
 }  // namespace sluice::data

@@ -142,6 +142,24 @@ TEST(FieldTest, CrossHasAKeyPerCombination) {
   EXPECT_NE(plain.fields[2].keys[0], plain.fields[2].keys[1]);
 }
 
+TEST(FieldTest, CrossesOfGoodLinesSurviveBadOnes) {
+  FeatureConfig multi;
+  multi.multi = true;
+  FeatureConfig cross;
+  cross.type = "cross";
+  cross.crosses = {"a", "b"};
+  const FeatureList features = {{"a", multi}, {"b", {}}, {"n", Numeric("none")}, {"a_b", cross}};
+  DataConfig data;
+  data.on_bad_line = "skip";
+  const Batch skipped = ReadCsv("label,a,b,n\n1,x|y,p,1\n1,u|v|w,q,bad\n0,y,p,2\n", features, data);
+  const Batch good = ReadCsv("label,a,b,n\n1,x|y,p,1\n0,y,p,2\n", features, data);
+  ASSERT_EQ(skipped.size, 2);
+  for (size_t f = 0; f < good.fields.size(); ++f) {
+    EXPECT_EQ(skipped.fields[f].offsets, good.fields[f].offsets);
+    EXPECT_EQ(skipped.fields[f].keys, good.fields[f].keys);
+  }
+}
+
 TEST(ColumnTest, LabelsWeightsAndGroups) {
   DataConfig data;
   data.label = {"click", "buy"};
