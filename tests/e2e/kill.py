@@ -18,6 +18,7 @@ def check_killed_runs_end_equal(folder, samples, kills, kills_per_run, seed, **s
     run(*arguments(f"{folder}/straight"))
     wall_s = time.monotonic() - begin
     expected, auc = digest(f"{folder}/straight"), metrics(f"{folder}/straight")["auc"]
+    check(digest(checkpoints(f"{folder}/straight")[0]) != expected, "two steps have one digest")
     hits, runs = 0, 0
     while hits < kills:
         runs += 1

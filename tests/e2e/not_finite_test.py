@@ -1,7 +1,8 @@
 """A NaN in the data, or one that training makes, stops the run, says where, and leaves the last good checkpoint."""
 import sys
 
-from harness import check, check_in, checkpoints, digest, leftovers, main, run, train_arguments, write_criteo
+from harness import (check, check_in, checkpoints, digest, leftovers, main, metrics, run, train_arguments,
+                     write_criteo)
 
 
 def test_nan_in_the_data_names_line_and_column(folder):
@@ -27,7 +28,8 @@ def test_skipped_lines_are_counted(folder):
 
     data = write_criteo(f"{folder}/train.tsv", 1000, bad={10: nan, 500: nan})
     outcome = run(*train_arguments(data, f"{folder}/run", data__on_bad_line="skip"))
-    check_in("2", outcome.out + outcome.err)
+    check_in("skipped 2 bad lines", outcome.out + outcome.err)
+    check(metrics(f"{folder}/run")["samples"] == 998 and metrics(f"{folder}/run")["skipped_lines"] == 2)
 
 
 def test_divergence_names_step_and_keeps_the_last_good_checkpoint(folder):
