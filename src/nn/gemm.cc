@@ -9,8 +9,10 @@
 
 #include <oneapi/dnnl/dnnl.hpp>
 
+#include "base/aligned_buffer.h"
 #include "base/hash.h"
 #include "base/status.h"
+#include "nn/activation.h"
 
 namespace sluice::nn {
 namespace {
@@ -53,6 +55,8 @@ struct Context {
   dnnl::engine engine{dnnl::engine::kind::cpu, 0};
   dnnl::stream stream{engine};
   std::unordered_map<Key, std::unique_ptr<Product>, KeyHash> products;
+  bool no_bf16 = false;                          // oneDNN has no bf16 products here
+  AlignedBuffer<float> a_copy, b_copy, c_copy;   // operands of Bf16GemmThroughFloat
 
   Product& Find(const Key& key);
   std::unique_ptr<Product> Make(const Key& key);
@@ -112,9 +116,20 @@ Context& ThreadContext() {
   return context;
 }
 
+Matrix<float> FloatCopy(Matrix<const Bf16> from, AlignedBuffer<float>* memory) {
+  const int64_t stride = RowStride<float>(from.cols);
+  memory->Resize(from.rows * stride);
+  const Matrix<float> copy{memory->data(), from.rows, from.cols, stride};
+  ConvertToFloat(from, copy);
+  return copy;
+}
+
 template <class A, class C>
 void DnnlGemm(Matrix<const A> a, Matrix<const A> b, Matrix<C> c, const GemmOptions<float>& options) {
   const int64_t k = options.transpose_a ? a.rows : a.cols;
+  if constexpr (std::is_same_v<A, Bf16>) {
+    if (ThreadContext().no_bf16) return Bf16GemmThroughFloat(a, b, c, options);
+  }
   const Key key{c.rows,
                 c.cols,
                 k,
@@ -141,6 +156,12 @@ void DnnlGemm(Matrix<const A> a, Matrix<const A> b, Matrix<C> c, const GemmOptio
                                product.args.data());
     if (status != dnnl_success) throw dnnl::error(status, "execution failed");
   } catch (const dnnl::error& error) {
+    if constexpr (std::is_same_v<A, Bf16>) {
+      if (error.status == dnnl_unimplemented) {
+        ThreadContext().no_bf16 = true;
+        return Bf16GemmThroughFloat(a, b, c, options);
+      }
+    }
     throw StatusError({StatusCode::kInternal, fmt::format("oneDNN: product [{}, {}] x [{}, {}]: {} (status {})", key.m,
                                                           key.k, key.k, key.n, error.what(),
                                                           static_cast<int>(error.status))});
@@ -174,6 +195,23 @@ void PlainGemm(Matrix<const double> a, Matrix<const double> b, Matrix<double> c,
 }
 
 }  // namespace
+
+template <class C>
+void Bf16GemmThroughFloat(Matrix<const Bf16> a, Matrix<const Bf16> b, Matrix<C> c, const GemmOptions<float>& options) {
+  Context& context = ThreadContext();
+  const Matrix<const float> a_float = FloatCopy(a, &context.a_copy), b_float = FloatCopy(b, &context.b_copy);
+  if constexpr (std::is_same_v<C, float>) {
+    DnnlGemm<float, float>(a_float, b_float, c, options);
+  } else {
+    const Matrix<float> c_float = FloatCopy(c, &context.c_copy);
+    DnnlGemm<float, float>(a_float, b_float, c_float, options);
+    ConvertToBf16(c_float, c);
+  }
+}
+template void Bf16GemmThroughFloat<float>(Matrix<const Bf16>, Matrix<const Bf16>, Matrix<float>,
+                                          const GemmOptions<float>&);
+template void Bf16GemmThroughFloat<Bf16>(Matrix<const Bf16>, Matrix<const Bf16>, Matrix<Bf16>,
+                                         const GemmOptions<float>&);
 
 template <class A, class C, class B>
 void Gemm(std::type_identity_t<Matrix<const A>> a, std::type_identity_t<Matrix<const A>> b, Matrix<C> c,
