@@ -15,6 +15,12 @@ Status Print(std::string_view text) {
   return Status::Ok();
 }
 
+Status PrintLine(std::string_view text) {
+  while (text.ends_with('\n')) text.remove_suffix(1);
+  SLUICE_RETURN_IF_ERROR(Print(text));
+  return Print("\n");
+}
+
 Status WriteOutput(const std::string& path, std::string_view text) {
   return path == "-" ? Print(text) : WriteFileAtomically(path, text);
 }

@@ -28,7 +28,7 @@ void AddBench(Application* application) {
     CatchInterrupts();
     auto report = train::Bench(config, args->options);
     if (!report.ok()) return report.status();
-    return Print(report->ToText() + "\n");
+    return PrintLine(report->ToText());
   });
 }
 

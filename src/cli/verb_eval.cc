@@ -18,7 +18,7 @@ void AddEval(Application* application) {
     CatchInterrupts();
     auto metrics = train::Evaluate(*options);
     if (!metrics.ok()) return metrics.status();
-    return Print(train::ToText(*metrics) + "\n");
+    return PrintLine(train::ToText(*metrics));
   });
 }
 

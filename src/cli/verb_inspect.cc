@@ -34,7 +34,7 @@ void AddInspect(Application* application) {
       return InvalidArgument("--raw-key and --table go together");
     auto text = train::Inspect(options);
     if (!text.ok()) return text.status();
-    return Print(text->ends_with('\n') ? *text : *text + "\n");
+    return PrintLine(*text);
   });
 }
 

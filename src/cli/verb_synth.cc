@@ -53,7 +53,7 @@ void AddSynth(Application* application) {
     auto report = data::Synthesize(config);
     if (!report.ok()) return report.status();
     // Data on standard output must stay data.
-    if (config.output != "-") return Print(report->ToText() + "\n");
+    if (config.output != "-") return PrintLine(report->ToText());
     std::fprintf(stderr, "%s\n", report->ToText().c_str());
     return Status::Ok();
   });

@@ -32,7 +32,7 @@ void AddTrain(Application* application) {
     CatchInterrupts();
     auto report = train::Train(config, args->options);
     if (!report.ok()) return report.status();
-    return Print(report->ToText() + "\n");
+    return PrintLine(report->ToText());
   });
 }
 

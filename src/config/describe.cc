@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <map>
 
 #include <fmt/ranges.h>
 
@@ -125,7 +126,19 @@ namespace internal {
 std::vector<KeyInfo> DescribeVisit(const std::function<void(Visitor&)>& visit) {
   Describer describer;
   visit(describer);
-  return describer.Take();
+  std::vector<KeyInfo> keys = describer.Take();
+  // A section's own keys follow its heading, whatever sections its struct has between them.
+  std::map<std::string, int> order = {{"", 0}};
+  for (const KeyInfo& key : keys)
+    if (key.section) order.emplace(key.path, static_cast<int>(order.size()));
+  const auto rank = [&order](const KeyInfo& key) {
+    const size_t dot = key.path.rfind('.');
+    const std::string owner = key.section ? key.path : dot == std::string::npos ? "" : key.path.substr(0, dot);
+    return std::pair(order.at(owner), !key.section);
+  };
+  std::stable_sort(keys.begin(), keys.end(),
+                   [&rank](const KeyInfo& a, const KeyInfo& b) { return rank(a) < rank(b); });
+  return keys;
 }
 }  // namespace internal
 

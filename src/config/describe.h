@@ -28,7 +28,7 @@ namespace internal {
 std::vector<KeyInfo> DescribeVisit(const std::function<void(Visitor&)>& visit);
 }  // namespace internal
 
-// All keys of `settings`, whose values are shown as the defaults, in the order of its Visit.
+// All keys of `settings`, whose values are shown as the defaults, section by section in the order of its Visit.
 template <class S>
 std::vector<KeyInfo> Describe(S settings = {}) {
   return internal::DescribeVisit([&settings](Visitor& v) { settings.Visit(v); });

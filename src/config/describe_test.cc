@@ -37,6 +37,21 @@ TEST(DescribeTest, ListsEveryKeyWithItsFacts) {
   EXPECT_EQ(Find(keys, "layers[].name").type, "text");
 }
 
+TEST(DescribeTest, KeepsTheKeysOfASectionTogether) {
+  struct Outer {
+    TestTrain train;
+    int64_t last = 3;
+    void Visit(Visitor& v) {
+      v.Struct("train", train, {.text = "Training."});
+      v.Field("last", last, {.text = "After a section."});
+    }
+  };
+  const auto keys = Describe<Outer>();
+  EXPECT_EQ(keys[0].path, "last");
+  EXPECT_EQ(keys[1].path, "train");
+  EXPECT_EQ(keys[2].path, "train.batch_size");
+}
+
 TEST(DescribeTest, ShowsTheValuesOfTheStructAsDefaults) {
   TestSettings settings;
   settings.train.batch_size = 7;
