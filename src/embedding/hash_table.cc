@@ -59,10 +59,12 @@ Handle HashTable<T>::TakeRow(Shard* shard) {
 template <class T>
 Handle HashTable<T>::Insert(int shard_number, uint64_t hash, Key key, uint32_t flags) {
   Shard& shard = shards_[shard_number];
-  if (shard.index.full())
+  if (shard.index.full()) {
     shard.index.Grow(&pages_, shard_number, [&](const auto& enter) {
       ForEachLive(shard, [&](Handle handle) { enter(Mix64(rows_.header(handle).key), handle); });
     });
+    ++stripes_[StripeOf(hash)].growths;
+  }
   const Handle handle = TakeRow(&shard);
   RowHeader& header = rows_.header(handle);
   header.key = key;

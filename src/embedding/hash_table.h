@@ -84,6 +84,7 @@ class HashTable final : public Table<T> {
   };
   struct alignas(64) Stripe {
     mutable std::mutex mutex;
+    uint64_t growths = 0;           // of the indices of its shards, so that a pipeline sees that buckets moved
   };
   // The keys of one Resolve sorted by stripe, in the caller's scratch.
   struct Sorted;

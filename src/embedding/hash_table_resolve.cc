@@ -10,8 +10,8 @@ namespace sluice::embedding {
 namespace {
 
 constexpr int64_t kMinParallel = 4096;   // keys below which waking the pool costs more than it gives
-constexpr int kAhead = 12;               // keys between prefetch and use, at each of two stages
-constexpr int kRing = 32;                // more than 2 * kAhead, a power of two
+constexpr int kAhead = 12;               // keys between prefetch and use, at each of three stages
+constexpr int kRing = 64;                // more than 3 * kAhead, a power of two
 
 }  // namespace
 
@@ -112,52 +112,78 @@ Handle HashTable<T>::TrainMiss(const Request& request, uint64_t hash, int32_t i)
   return handle;
 }
 
-// The pipeline: a key's bucket is prefetched, kAhead keys later its tags name a row, which is prefetched, and kAhead keys
-// later the row's key is compared. Only the hash and a guess pass from stage to stage, so an index may grow meanwhile.
+// The pipeline, kAhead keys from stage to stage: a key's bucket is prefetched; its tags name a row, which is prefetched;
+// where the key may have found its bucket full, the next one is prefetched and its tags name a row one stage later; the
+// row's key is compared. A guess that turns out wrong, or a key that joined meanwhile, costs a search of its own.
 template <class T>
 int64_t HashTable<T>::ResolveStripe(const Request& request, const Sorted& sorted, int stripe) {
   uint64_t hashes[kRing];
+  const Bucket* lines[kRing];   // home bucket; null while the shard's index is empty
   Handle guesses[kRing];
   const bool training = request.mode == ResolveMode::kTrain;
   Handle* const handles = request.out->handles.data();
+  const auto home_of = [&](uint64_t hash) -> const Bucket* {
+    const ShardIndex& index = shards_[ShardOfHash(hash)].index;
+    return index.empty() ? nullptr : &index.home(pages_, hash);
+  };
   int64_t missing = 0;
-  std::lock_guard lock(stripes_[stripe].mutex);
+  Stripe& guard = stripes_[stripe];
+  std::lock_guard lock(guard.mutex);
+  uint64_t growths = guard.growths;
   for (int part = 0; part < sorted.parts; ++part) {
     const int32_t* const offsets = sorted.offsets + part * (kNumStripes + 1);
     const Key* const keys = sorted.keys + offsets[stripe];
     const int32_t* const index = sorted.index + offsets[stripe];
     const int32_t n = offsets[stripe + 1] - offsets[stripe];
-    for (int32_t j = 0; j < n + 2 * kAhead; ++j) {
+    for (int32_t j = 0; j < n + 3 * kAhead; ++j) {
       if (j < n) {
         const uint64_t hash = Mix64(keys[j]);
+        const Bucket* const line = home_of(hash);
         hashes[j % kRing] = hash;
-        const ShardIndex& shard_index = shards_[ShardOfHash(hash)].index;
-        if (!shard_index.empty()) __builtin_prefetch(&shard_index.home(pages_, hash));
+        lines[j % kRing] = line;
+        __builtin_prefetch(line);
       }
       if (const int32_t k = j - kAhead; k >= 0 && k < n) {
         const uint64_t hash = hashes[k % kRing];
-        const ShardIndex& shard_index = shards_[ShardOfHash(hash)].index;
+        const Bucket* const line = lines[k % kRing];
         Handle guess = kNoRow;
-        if (!shard_index.empty()) {
-          const Bucket& line = shard_index.home(pages_, hash);
-          for (uint32_t mask = line.Match(ShardIndex::TagOf(hash)); mask != 0; mask &= mask - 1) {
-            guess = line.handles[std::countr_zero(mask)];
+        if (line != nullptr) [[likely]] {
+          uint32_t mask = line->Match(ShardIndex::TagOf(hash));
+          if (mask != 0) [[likely]] {
+            guess = line->handles[std::countr_zero(mask)];
             __builtin_prefetch(rows_.row(guess), 1);
+            // A second equal tag is rare, and as likely as the first to be the key's.
+            if (mask &= mask - 1; mask != 0) [[unlikely]]
+              __builtin_prefetch(rows_.row(line->handles[std::countr_zero(mask)]), 1);
+          } else if (line->passed != 0) {
+            shards_[ShardOfHash(hash)].index.PrefetchNext(pages_, hash);
           }
         }
         guesses[k % kRing] = guess;
       }
-      if (const int32_t k = j - 2 * kAhead; k >= 0) {
+      if (const int32_t k = j - 2 * kAhead; k >= 0 && k < n && guesses[k % kRing] == kNoRow) {
+        const uint64_t hash = hashes[k % kRing];
+        const Handle guess = shards_[ShardOfHash(hash)].index.Find(pages_, hash, [](Handle) { return true; });
+        guesses[k % kRing] = guess;
+        if (guess != kNoRow) __builtin_prefetch(rows_.row(guess), 1);
+      }
+      if (const int32_t k = j - 3 * kAhead; k >= 0) {
         const uint64_t hash = hashes[k % kRing];
         const Key key = keys[k];
         Handle handle = guesses[k % kRing];
         if (handle == kNoRow || rows_.header(handle).key != key) [[unlikely]]
           handle = Find(shards_[ShardOfHash(hash)], hash, key);
         if (training) {
-          if (handle != kNoRow) [[likely]]
+          if (handle != kNoRow) [[likely]] {
             Touch(request, handle, index[k]);
-          else
+          } else {
             handle = TrainMiss(request, hash, index[k]);
+            if (guard.growths != growths) {   // buckets moved
+              growths = guard.growths;
+              for (int32_t later = k + 1; later <= std::min(j, n - 1); ++later)
+                lines[later % kRing] = home_of(hashes[later % kRing]);
+            }
+          }
         }
         handles[index[k]] = handle;
         missing += handle == kNoRow;

@@ -105,6 +105,12 @@ class ShardIndex {
     }
   }
 
+  // Brings the bucket after the home of `hash` near. REQUIRES: !empty().
+  void PrefetchNext(const BucketPages& pages, uint64_t hash) const {
+    const uint32_t b = HomeOf(hash) + 1;
+    __builtin_prefetch(&bucket(pages, b == num_buckets_ ? 0 : b));
+  }
+
   bool full() const { return size_ >= grow_at_; }
   // Replaces the buckets by the next larger set and enters every (hash, handle) that `for_each` yields again. Unchanged
   // where memory runs out.
