@@ -1,0 +1,46 @@
+"""Every model against JAX: 1,000 steps on the float64 plain path, and 10 steps in fp32.
+
+Bounds are on |ours - JAX's| over the largest magnitude in the same array (a weight matrix, a table, its slots).
+"""
+import unittest
+
+import parity
+
+ADAGRAD = {"name": "adagrad", "learning_rate": 0.05, "initial_accumulator": 0.01}
+SMALL = {"dim": 4, "mlp": [12, 8], "bottom_mlp": [10], "top_mlp": [12], "cross_layers": 2, "cin_layers": [5, 3]}
+MODELS = {
+    "lr": {"preset": "lr"},
+    "fm": {"preset": "fm"},
+    "wide_deep": {"preset": "wide_deep"},
+    "wide_deep_two_tables": {"preset": "wide_deep", "separate_wide": True},
+    "deepfm": {"preset": "deepfm"},
+    "deepfm_two_tables": {"preset": "deepfm", "separate_wide": True},
+    "dnn_mean": {"preset": "dnn", "pooling": "mean"},
+    "dnn_sqrtn": {"preset": "dnn", "pooling": "sqrtn"},
+    "dnn_max": {"preset": "dnn", "pooling": "max"},
+    "dlrm": {"preset": "dlrm"},
+    "dcnv2": {"preset": "dcnv2"},
+    "dcnv2_low_rank": {"preset": "dcnv2", "cross_rank": 3},
+    "xdeepfm": {"preset": "xdeepfm"},
+}
+
+
+class ModelsTest(unittest.TestCase):
+    def check(self, model, steps, precision, bound):
+        for name, settings in MODELS.items():
+            with self.subTest(model=name):
+                (difference, where), moved = parity.compare({**SMALL, **settings}, ADAGRAD, steps, precision)
+                print(f"{name}: {steps} steps in {precision}: {difference:.1e} ({where}); training moved {moved:.1e}",
+                      flush=True)
+                self.assertLess(difference, bound, where)
+                self.assertGreater(moved, 1e-2, "training changed nothing: the comparison means nothing")
+
+    def test_thousand_steps_in_float64(self):
+        self.check(MODELS, 1000, "fp64", 1e-10)
+
+    def test_ten_steps_in_float32(self):
+        self.check(MODELS, 10, "fp32", 1e-5)
+
+
+if __name__ == "__main__":
+    unittest.main(argv=["models_test"])

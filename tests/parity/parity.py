@@ -1,0 +1,251 @@
+"""Trains one model with the program and with JAX on the same batches from the same start, and compares all that is left.
+
+The start is read from a checkpoint that the program writes after a pass with learning rate 0: initial rows are functions
+of seed and key, so another run starts from the same ones. The row of a value is found with `inspect --key`.
+"""
+import atexit
+import functools
+import json
+import os
+import random
+import re
+import shutil
+import subprocess
+import tempfile
+
+import jax
+
+jax.config.update("jax_enable_x64", True)
+
+import jax.numpy as jnp
+import numpy as np
+from safetensors.numpy import load_file
+
+import models
+import optimizers
+
+SLUICE = os.environ.get("SLUICE_BIN", "build/sluice")
+SAMPLES, BATCH = 400, 16
+NUMERIC = ["x0", "x1", "x2"]
+# Name, values, largest number of keys in a sample (1: one-hot), weighted. A sample without keys in a multi-valued field
+# has the key of a missing value, which is the empty text's: the value after the last.
+FIELDS = [("color", 7, 1, False), ("city", 12, 1, False), ("tags", 9, 4, False), ("words", 8, 3, True)]
+
+
+def run(*arguments):
+    done = subprocess.run([SLUICE, *map(str, arguments)], capture_output=True, text=True, timeout=300)
+    if done.returncode != 0:
+        raise AssertionError(f"sluice {' '.join(map(str, arguments))}: exit code {done.returncode}\n{done.stderr}")
+    return done.stdout
+
+
+def num_values(f):
+    return FIELDS[f][1] + (FIELDS[f][2] > 1)
+
+
+def text_of(f, value):
+    return f"v{value}" if value < FIELDS[f][1] else ""
+
+
+def write_data(path, samples, seed):
+    """A CSV file and the same samples as Python values."""
+    rng = random.Random(seed)
+    effects = random.Random(77)
+    effect = [[effects.gauss(0, 1) for _ in range(num_values(f))] for f in range(len(FIELDS))]
+    rows = []
+    with open(path, "w", encoding="ascii") as file:
+        file.write(",".join(["label", *NUMERIC, *(name for name, *_ in FIELDS)]) + "\n")
+        for _ in range(samples):
+            x = [rng.randrange(-200, 201) / 128 for _ in NUMERIC]
+            occurrences, logit = [], 0.5 * x[0] - 0.3 * x[1] * x[2]
+            for f, (_, values, most, weighted) in enumerate(FIELDS):
+                count = 1 if most == 1 else rng.randrange(0, most + 1)
+                keys = [min(int(values * rng.random() ** 2), values - 1) for _ in range(count)]
+                occurrences.append([(key, rng.randrange(1, 9) / 4 if weighted else 1.0) for key in keys])
+                if not keys:
+                    occurrences[-1] = [(values, 1.0)]
+                logit += sum(weight * effect[f][key] for key, weight in occurrences[-1])
+            label = int(rng.random() < 1 / (1 + np.exp(-logit)))
+            cells = ["|".join(text_of(f, key) + (f":{weight}" if FIELDS[f][3] and text_of(f, key) else "")
+                              for key, weight in field) for f, field in enumerate(occurrences)]
+            file.write(",".join([str(label), *map(repr, x), *cells]) + "\n")
+            rows.append((label, x, occurrences))
+    return rows
+
+
+def config_text(data, model, settings):
+    features = "".join(f"  {name}: {{type: numeric}}\n" for name in NUMERIC)
+    for name, _, most, weighted in FIELDS:
+        features += (f"  {name}: {{type: categorical, multi: {str(most > 1).lower()}, "
+                     f"weighted: {str(weighted).lower()}}}\n")
+    return (f"seed: 5\nthreads: 1\ndata: {{format: csv, train: [{data}]}}\nfeatures:\n{features}"
+            f"tables:\n  default: {{optimizer: {json.dumps(settings)}, init: {{kind: normal, scale: 0.1}}}}\n"
+            f"model: {json.dumps(model)}\noptimizer: {json.dumps(settings)}\n"
+            f"train: {{batch_size: {BATCH}, epochs: 1000}}\n")
+
+
+@functools.lru_cache(maxsize=None)
+def workplace():
+    """Folder, samples, and the 64-bit key of every (field, value)."""
+    folder = tempfile.mkdtemp(prefix="sluice-parity-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    rows = write_data(f"{folder}/train.csv", SAMPLES, seed=3)
+    write_data(f"{folder}/test.csv", 2000, seed=4)
+    return folder, rows
+
+
+class Program:
+    """One run of the program and what its last checkpoint holds."""
+
+    def __init__(self, model, settings, steps, precision="fp64", extra=()):
+        folder, _ = workplace()
+        self.run_dir = tempfile.mkdtemp(dir=folder)
+        config = f"{self.run_dir}/config-in.yaml"
+        with open(config, "w", encoding="ascii") as file:
+            file.write(config_text(f"{folder}/train.csv", model, settings))
+        self.run_dir += "/run"
+        sets = [f"precision={precision}", f"train.max_steps={steps}", *extra]
+        run("train", config, "--run-dir", self.run_dir, *(part for s in sets for part in ("--set", s)))
+
+    def tensors(self):
+        out = self.run_dir + "/model.safetensors"
+        run("export", self.run_dir, out, "--slots")
+        return load_file(out)
+
+
+@functools.lru_cache(maxsize=None)
+def keys():
+    """{(field, value): key} as the program hashes them, from a model that has seen every value."""
+    program = Program({"preset": "lr"}, {"name": "sgd", "learning_rate": 0.0}, steps=SAMPLES // BATCH)
+    found = {}
+    for f, (name, *_) in enumerate(FIELDS):
+        for value in range(num_values(f)):
+            text = run("inspect", program.run_dir, "--key", f"{name}={text_of(f, value)}")
+            found[f, value] = int(re.search(r"0x[0-9a-f]{1,16}", text).group(), 16)
+    assert len(set(found.values())) == len(found), "two values share a key"
+    return found
+
+
+@functools.lru_cache(maxsize=None)
+def batches():
+    """All batches of an epoch as arrays [batches, BATCH, ...], and which rows each touches."""
+    _, rows = workplace()
+    first, row_of = 0, {}
+    for f in range(len(FIELDS)):
+        for value in range(num_values(f)):
+            row_of[f, value] = first + value
+        first += num_values(f)
+    count = SAMPLES // BATCH
+    batch = {"y": np.array([r[0] for r in rows], float).reshape(count, BATCH),
+             "x": np.array([r[1] for r in rows]).reshape(count, BATCH, -1), "index": [], "weight": [], "present": []}
+    touched = np.zeros((count, first), bool)
+    for f, (_, _, most, _) in enumerate(FIELDS):
+        index, weight, present = np.zeros((SAMPLES, most), int), np.ones((SAMPLES, most)), np.zeros((SAMPLES, most))
+        for i, (_, _, occurrences) in enumerate(rows):
+            for j, (key, w) in enumerate(occurrences[f]):
+                index[i, j], weight[i, j], present[i, j] = row_of[f, key], w, 1
+                touched[i // BATCH, row_of[f, key]] = True
+        for name, array in (("index", index), ("weight", weight), ("present", present)):
+            batch[name].append(jnp.array(array.reshape(count, BATCH, most)))
+    batch["y"], batch["x"] = jnp.array(batch["y"]), jnp.array(batch["x"])
+    return batch, jnp.array(touched), row_of
+
+
+def arrange(tensors):
+    """Dense parameters; tables with rows in the order of batches(); slots likewise."""
+    _, _, row_of = batches()
+    dense, tables, slots = {}, {}, {}
+    names = [name[:-len("/keys")] for name in tensors if name.endswith("/keys")]
+    for name in names:
+        at = {int(key): i for i, key in enumerate(tensors[name + "/keys"])}
+        order = [None] * len(row_of)
+        for field_value, row in row_of.items():
+            order[row] = at[keys()[field_value]]
+        assert len(at) == len(row_of), f"table {name} holds {len(at)} rows, not {len(row_of)}"
+        tables[name] = jnp.array(tensors[name + "/weights"][order].astype(np.float64))
+        slots[name] = jnp.array(tensors[name + "/slots"][order].astype(np.float64))
+    for name, value in tensors.items():
+        if name.split("/")[0] not in names and not name.startswith("buffer/"):
+            dense[name] = jnp.array(value.astype(np.float64))
+    return dense, tables, slots
+
+
+@functools.partial(jax.jit, static_argnames=("model", "pooling", "rule"))
+def train_jax(model, pooling, rule, steps, dense, tables):
+    settings = dict(optimizers.DEFAULTS, **dict(rule))
+    batch_arrays, touched, _ = batches()
+    count = touched.shape[0]
+    row = lambda value: value.reshape(1, -1)
+    dense_slots = {k: optimizers.init_slots(settings, row(v), row_wise=False) for k, v in dense.items()}
+    table_slots = {k: optimizers.init_slots(settings, v) for k, v in tables.items()}
+
+    def step(t, state):
+        dense, tables, dense_slots, table_slots = state
+        batch = jax.tree.map(lambda a: a[(t - 1) % count], batch_arrays)
+        grads = jax.grad(lambda d, w: models.loss(model, d, w, batch, {"pooling": pooling}), argnums=(0, 1))(dense, tables)
+        new_dense, new_dense_slots, new_tables, new_table_slots = {}, {}, {}, {}
+        for k, w in dense.items():
+            new, new_dense_slots[k] = optimizers.apply_dense(settings, t, row(w), row(grads[0][k]), dense_slots[k])
+            new_dense[k] = new.reshape(w.shape)
+        for k, w in tables.items():
+            new_tables[k], new_table_slots[k] = optimizers.apply_rows(settings, t, w, grads[1][k], table_slots[k],
+                                                                      touched[(t - 1) % count])
+        return new_dense, new_tables, new_dense_slots, new_table_slots
+
+    return jax.lax.fori_loop(1, steps + 1, step, (dense, tables, dense_slots, table_slots))
+
+
+def largest_difference(ours, theirs):
+    """Largest |a - b| of each array over the array's largest |b|, as (difference, name)."""
+    worst = (0.0, "nothing")
+    for name, b in theirs.items():
+        a, b = np.asarray(ours[name]), np.asarray(b)
+        assert a.shape == b.shape, f"{name}: shapes {a.shape} and {b.shape}"
+        assert np.all(np.isfinite(a)) and np.all(np.isfinite(b)), f"{name} is not finite"
+        scale = np.max(np.abs(b)) if b.size else 0.0
+        if scale > 0:
+            worst = max(worst, (float(np.max(np.abs(a - b)) / scale), name))
+        else:
+            assert not np.any(a), f"{name} is zero in JAX only"
+    return worst
+
+
+@functools.lru_cache(maxsize=None)
+def start_of(model_json):
+    """Initial dense parameters and tables: what is left of an epoch with learning rate 0."""
+    still = {"name": "sgd", "learning_rate": 0.0}
+    dense, tables, _ = arrange(Program(json.loads(model_json), still, steps=SAMPLES // BATCH).tensors())
+    return dense, tables
+
+
+def compare(model, settings, steps, precision="fp64"):
+    """(largest relative difference, where it is) after `steps` steps, and how far training moved the parameters."""
+    pooling = model.get("pooling", "sum")
+    dense, tables = start_of(json.dumps(model))
+    program = Program(model, settings, steps, precision)
+    if steps < SAMPLES // BATCH:   # rows that a short run has not seen are not there
+        return compare_short(program, model, pooling, settings, steps, dense, tables)
+    ours_dense, ours_tables, ours_slots = arrange(program.tensors())
+    theirs = train_jax(model["preset"], pooling, tuple(sorted(settings.items())), steps, dense, tables)
+    slots = {k: jnp.concatenate(v, axis=1) if v else jnp.zeros((tables[k].shape[0], 0)) for k, v in theirs[3].items()}
+    worst = max(largest_difference(ours_dense, theirs[0]), largest_difference(ours_tables, theirs[1]),
+                largest_difference(ours_slots, slots))
+    moved = max(largest_difference(dense, theirs[0])[0], largest_difference(tables, theirs[1])[0])
+    return worst, moved
+
+
+def compare_short(program, model, pooling, settings, steps, dense, tables):
+    tensors = program.tensors()
+    theirs = train_jax(model["preset"], pooling, tuple(sorted(settings.items())), steps, dense, tables)
+    _, touched, row_of = batches()
+    seen = np.asarray(touched[:steps]).any(axis=0)
+    ours = {k: v.astype(np.float64) for k, v in tensors.items() if k in theirs[0]}
+    worst = largest_difference(ours, theirs[0])
+    for name, rows in theirs[1].items():
+        at = {int(key): i for i, key in enumerate(tensors[name + "/keys"])}
+        assert len(at) == seen.sum(), f"table {name} holds {len(at)} rows, not the {seen.sum()} seen"
+        known = [(row, at[keys()[fv]]) for fv, row in row_of.items() if seen[row]]
+        worst = max(worst, largest_difference(
+            {name: tensors[name + "/weights"][[i for _, i in known]].astype(np.float64)},
+            {name: np.asarray(rows)[[row for row, _ in known]]}))
+    return worst, largest_difference(tables, theirs[1])[0]
