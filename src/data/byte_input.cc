@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <glob.h>
+#include <poll.h>
 #include <sys/stat.h>
 #include <unistd.h>
 #include <zlib.h>
@@ -19,7 +20,7 @@ constexpr size_t kCompressedChunk = 1 << 17;
 // Owns a file descriptor; standard input is not closed.
 class File {
  public:
-  explicit File(int fd) : fd_(fd) {}
+  File(int fd, const std::atomic<bool>* cancel) : fd_(fd), cancel_(cancel) {}
   ~File() {
     if (fd_ > STDERR_FILENO) ::close(fd_);
   }
@@ -31,6 +32,7 @@ class File {
   Result<size_t> Read(const std::string& path, char* out, size_t size) {
     size_t done = 0;
     while (done < size) {
+      if (cancel_ != nullptr) SLUICE_RETURN_IF_ERROR(WaitForBytes(path));
       const ssize_t n = ::read(fd_, out + done, size - done);
       if (n < 0 && errno == EINTR) continue;
       if (n < 0) return IoError("{}: cannot read: {}", path, std::strerror(errno));
@@ -41,7 +43,15 @@ class File {
   }
 
  private:
+  Status WaitForBytes(const std::string& path) const {
+    struct pollfd waiting = {fd_, POLLIN, 0};
+    while (::poll(&waiting, 1, 100) <= 0)
+      if (cancel_->load()) return {StatusCode::kCancelled, path + ": reading was cancelled"};
+    return Status::Ok();
+  }
+
   int fd_;
+  const std::atomic<bool>* cancel_;  // null: reads do not wait for long
 };
 
 // Bytes as they are, after a head that was already read to tell the format.
@@ -196,7 +206,7 @@ Status ByteInput::SkipTo(int64_t offset) {
   return Status::Ok();
 }
 
-Result<std::unique_ptr<ByteInput>> ByteInput::Open(const std::string& path) {
+Result<std::unique_ptr<ByteInput>> ByteInput::Open(const std::string& path, const std::atomic<bool>* cancel) {
   int fd = STDIN_FILENO;
   bool seekable = false;
   if (path != "-") {
@@ -206,7 +216,7 @@ Result<std::unique_ptr<ByteInput>> ByteInput::Open(const std::string& path) {
     seekable = ::lseek(fd, 0, SEEK_CUR) == 0;
     if (seekable) ::posix_fadvise(fd, 0, 0, POSIX_FADV_SEQUENTIAL);
   }
-  auto file = std::make_unique<File>(fd);
+  auto file = std::make_unique<File>(fd, seekable ? nullptr : cancel);
   const std::string name = path == "-" ? "standard input" : path;
   std::string head(4, '\0');
   SLUICE_ASSIGN_OR_RETURN(const size_t n, file->Read(name, head.data(), head.size()));

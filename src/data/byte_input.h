@@ -1,5 +1,6 @@
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <memory>
 #include <string>
@@ -17,7 +18,8 @@ class ByteInput {
  public:
   virtual ~ByteInput() = default;
 
-  static Result<std::unique_ptr<ByteInput>> Open(const std::string& path);
+  // A read that waits for a pipe or a terminal gives up with kCancelled within 0.1 s of *cancel becoming true.
+  static Result<std::unique_ptr<ByteInput>> Open(const std::string& path, const std::atomic<bool>* cancel = nullptr);
 
   // Up to `size` bytes; fewer only at the end, 0 when there are no more.
   virtual Result<size_t> Read(char* out, size_t size) = 0;

@@ -1,4 +1,7 @@
+#include <unistd.h>
+
 #include <cmath>
+#include <thread>
 
 #include "data/testing.h"
 
@@ -69,6 +72,93 @@ TEST(CsvTest, QuotesBlanksAndMissingValues) {
   EXPECT_EQ(batch.fields[0].keys, (std::vector<Key>{StringKey("x", a), MissingKey(a)}));
   EXPECT_EQ(batch.fields[1].keys, (std::vector<Key>{StringKey("p,\"q\"\nr", b), MissingKey(b)}));
   EXPECT_EQ(batch.dense, (std::vector<float>{1.5f, -7}));
+}
+
+TEST(CsvTest, KeysOfAnyLengthAreStringKeys) {
+  TempFolder folder;
+  std::string text = "label,a\n";
+  for (size_t length = 1; length <= 300; ++length) text += "1," + std::string(length, static_cast<char>('a' + length % 26)) + "\n";
+  DataConfig data;
+  data.train = {folder.Write("a.csv", text)};
+  auto fitted = FitFeatures(data, {{"a", {}}}, true);
+  auto source = OpenSource(data, fitted.value(), {});
+  Batch batch;
+  ASSERT_TRUE(source.value()->Next(&batch).ok());
+  ASSERT_EQ(batch.size, 300);
+  for (size_t length = 1; length <= 300; ++length)
+    EXPECT_EQ(batch.fields[0].keys[length - 1],
+              StringKey(std::string(length, static_cast<char>('a' + length % 26)), VocabularySalt("a")));
+}
+
+TEST(CsvTest, FilesWithOtherColumnOrdersAndWithoutHeader) {
+  TempFolder folder;
+  DataConfig data;
+  data.train = {folder.Write("a.csv", "\xef\xbb\xbflabel,a,b\n1,x,y\n"), folder.Write("b.csv", "b,extra,label,a\ny,0,1,x\n")};
+  const FeatureList features = {{"a", {}}, {"b", {}}};
+  const auto with = testing::ReadAll(data, features, {});
+  ASSERT_TRUE(with.status.ok()) << with.status.message();
+  ASSERT_EQ(with.samples.size(), 2u);
+  EXPECT_EQ(with.samples[0], with.samples[1]);
+  data.train = {folder.Write("c.csv", "y;1;x\n")};
+  data.header = false;
+  data.separator = ";";
+  data.columns = {"b", "label", "a"};
+  const auto without = testing::ReadAll(data, features, {});
+  ASSERT_TRUE(without.status.ok()) << without.status.message();
+  EXPECT_EQ(without.samples[0], with.samples[0]);
+}
+
+// Standard input replaced by the reading end of a pipe.
+class PipedInput {
+ public:
+  PipedInput() : saved_(dup(STDIN_FILENO)) {
+    SLUICE_CHECK(pipe(ends_) == 0 && dup2(ends_[0], STDIN_FILENO) == STDIN_FILENO, "pipe");
+    close(ends_[0]);
+  }
+  ~PipedInput() {
+    dup2(saved_, STDIN_FILENO);
+    close(saved_);
+  }
+  void Write(const std::string& text) const { SLUICE_CHECK(write(ends_[1], text.data(), text.size()) >= 0, "write"); }
+  void Close() const { close(ends_[1]); }
+
+ private:
+  int saved_;
+  int ends_[2];
+};
+
+TEST(StandardInputTest, IsReadLikeAFile) {
+  TempFolder folder;
+  DataConfig data;
+  data.train = {folder.Write("a.tsv", testing::CriteoText(0, 500))};
+  const auto file = testing::ReadAll(data, {}, {});
+  PipedInput input;
+  std::thread writer([&] {
+    for (int i = 0; i < 500; ++i) input.Write(testing::CriteoLine(i));
+    input.Close();
+  });
+  data.train = {"-"};
+  const auto piped = testing::ReadAll(data, {}, {});
+  writer.join();
+  ASSERT_TRUE(piped.status.ok()) << piped.status.message();
+  EXPECT_EQ(piped.samples, file.samples);
+}
+
+TEST(StandardInputTest, ASilentOneDoesNotHoldUpTheEnd) {
+  PipedInput input;
+  DataConfig data;
+  data.train = {"-"};
+  data.block_bytes = 4096;
+  auto fitted = FitFeatures(data, {}, true);
+  {
+    auto source = OpenSource(data, fitted.value(), {.batch_size = 4, .num_reader_threads = 1});
+    ASSERT_TRUE(source.ok());
+    input.Write(testing::CriteoText(0, 60));
+    Batch batch;
+    EXPECT_TRUE(source.value()->Next(&batch).value());
+    EXPECT_EQ(batch.size, 4);
+  }  // the reader waits for more, and is told to stop
+  input.Close();
 }
 
 }  // namespace

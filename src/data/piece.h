@@ -66,6 +66,8 @@ class PieceReader {
   virtual Status Rewind(const BlockPlace& place) = 0;
   // Whether Rewind can go anywhere but forward (standard input cannot).
   virtual bool rewindable() const = 0;
+  // Makes a Cut that waits for input give up. From any thread.
+  virtual void Cancel() {}
 };
 
 }  // namespace sluice::data

@@ -13,6 +13,7 @@ PieceStream::~PieceStream() {
     stop_ = true;
   }
   free_.notify_all();
+  reader_->Cancel();
   for (auto& thread : threads_) thread.join();
 }
 

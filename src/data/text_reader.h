@@ -1,5 +1,6 @@
 #pragma once
 
+#include <atomic>
 #include <memory>
 #include <string>
 #include <vector>
@@ -8,6 +9,7 @@
 #include "data/filter.h"
 #include "data/piece.h"
 #include "data/plan.h"
+#include "data/records.h"
 
 namespace sluice::data {
 
@@ -32,6 +34,7 @@ class TextReader : public PieceReader {
   Result<bool> Cut(Piece* piece) override;
   Status Rewind(const BlockPlace& place) override;
   bool rewindable() const override;
+  void Cancel() override { cancelled_ = true; }
 
  protected:
   // Name of a line for messages: "file:line".
@@ -54,6 +57,7 @@ class TextReader : public PieceReader {
   Status FillBlock(Piece* piece);
   Status DropLongLine(Piece* piece, size_t text_size);
 
+  std::atomic<bool> cancelled_{false};
   std::unique_ptr<ByteInput> input_;
   BlockPlace place_;          // of the next block
   std::vector<char> carry_;   // bytes read beyond the last block
@@ -61,15 +65,5 @@ class TextReader : public PieceReader {
   std::shared_ptr<const std::vector<int>> columns_;
   int file_columns_ = 0;
 };
-
-// Length of the whole records at the start of text; 0 if there is none. Newlines inside quoted values do not count.
-size_t WholeRecords(const char* text, size_t size, bool quotes, char separator);
-
-// Reads one record of csv text (without its newline) into values: quotes removed, blanks around values trimmed.
-// False where a quote is not closed or text follows it.
-bool SplitCsvRecord(std::string_view record, char separator, std::vector<std::string>* values);
-
-// Whether text is valid UTF-8 without NUL.
-bool ValidText(const char* text, size_t size);
 
 }  // namespace sluice::data
