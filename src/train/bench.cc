@@ -1,0 +1,388 @@
+// Bench of train/api.h.
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <filesystem>
+
+#include <fmt/format.h>
+#include <nlohmann/json.hpp>
+
+#include "base/file.h"
+#include "base/log.h"
+#include "base/simd.h"
+#include "data/open.h"
+#include "data/synth.h"
+#include "metric/histogram_auc.h"
+#include "telemetry/progress.h"
+#include "telemetry/resource.h"
+#include "train/api.h"
+#include "train/bench_workload.h"
+#include "train/host_stage.h"
+#include "train/model_state.h"
+#include "train/roofline.h"
+#include "train/stopwatch.h"
+#include "train/worker.h"
+
+namespace sluice::train {
+namespace {
+
+// A text file made for a bench without files; removed with the object.
+class TemporaryText {
+ public:
+  ~TemporaryText() {
+    std::error_code ignored;
+    if (!path_.empty()) std::filesystem::remove(path_, ignored);
+  }
+  Result<std::string> Write(const RunConfig& config) {
+    data::SynthConfig synth;
+    path_ = (std::filesystem::temp_directory_path() / fmt::format("sluice-bench-{}.tsv", ::getpid())).string();
+    synth.output = path_;
+    synth.samples = config.bench.text_samples;
+    synth.rows = std::min<int64_t>(config.bench.rows_per_field, 1 << 24);
+    synth.report = false;
+    SLUICE_ASSIGN_OR_RETURN(const data::SynthReport report, data::Synthesize(synth));
+    SLUICE_INFO("wrote {}: {} samples", path_, report.samples);
+    return path_;
+  }
+
+ private:
+  std::string path_;
+};
+
+// What the timed rounds add up.
+struct Tally {
+  int64_t steps = 0, samples = 0, unique = 0, occurrences = 0;
+  double loss = 0, weight = 0;
+  HostTimes host;
+  double seconds = 0, cpu_s = 0;
+};
+
+class Bencher {
+ public:
+  explicit Bencher(const RunConfig& config) : config_(config), pool_(static_cast<int>(config.threads)) {}
+
+  Result<BenchReport> Run();
+
+ private:
+  Status OnMemory();
+  Status OnText();
+  Status NewModel(const data::Schema& schema);
+  void FillTables(const BenchWorkload& workload);
+  // Trains until the source ends, `seconds` have passed or `max_steps` are done. Adds to `tally` where it is not null.
+  Status Train(data::BatchSource* source, int64_t max_steps, double seconds, Tally* tally);
+  void AddRound(const Tally& tally);
+  void Roofline();
+  void Finish();
+
+  RunConfig config_;
+  ThreadPool pool_;
+  std::unique_ptr<ModelState<float>> state_;
+  std::unique_ptr<Worker<float>> worker_;
+  metric::HistogramAuc auc_;
+  std::vector<float> scores_;
+  int64_t step_ = 0;
+  Tally total_;
+  WorkerTimes worker_times_;
+  BenchReport report_;
+};
+
+Status Bencher::NewModel(const data::Schema& schema) {
+  worker_.reset();
+  state_.reset();
+  SLUICE_ASSIGN_OR_RETURN(state_, ModelState<float>::Make(config_, schema));
+  WorkerOptions options;
+  options.clip_norm = config_.train.clip_norm;
+  options.clip_norm_dense = config_.optimizer.clip_norm;
+  options.check_finite = config_.train.check_finite;
+  options.seed = static_cast<uint64_t>(config_.seed);
+  worker_ = std::make_unique<Worker<float>>(state_.get(), &pool_, options);
+  step_ = 0;
+  return Status::Ok();
+}
+
+void Bencher::FillTables(const BenchWorkload& workload) {
+  constexpr int64_t kRows = 8192;
+  WorkingSet set;
+  set.batch.fields.resize(workload.schema().fields.size());
+  for (int64_t begin = 0; begin < config_.bench.rows_per_field; begin += kRows) {
+    const int64_t end = std::min(config_.bench.rows_per_field, begin + kRows);
+    set.batch.size = end - begin;
+    for (int f = 0; f < workload.schema().num_fields(); ++f) {
+      auto& keys = set.batch.fields[static_cast<size_t>(f)].keys;
+      keys.clear();
+      for (int64_t i = begin; i < end; ++i) keys.push_back(workload.KeyOf(f, i));
+    }
+    state_->tables->ids().Build(set.batch, &pool_, &set.ids);
+    state_->tables->Resolve(&set, embedding::ResolveMode::kTrain, ++step_, &pool_);
+    state_->tables->Release(set);
+  }
+}
+
+Status Bencher::Train(data::BatchSource* source, int64_t max_steps, double seconds, Tally* tally) {
+  using Event = HostStage<float>::Event;
+  HostStageOptions options;
+  options.overlap = config_.train.overlap;
+  options.queue_depth = config_.train.queue_depth;
+  options.last_step = step_;
+  options.max_steps = max_steps > 0 ? step_ + max_steps : 0;
+  worker_->ResetTimes();
+  const double cpu_begin = telemetry::CpuSeconds();
+  Stopwatch watch;
+  HostStage<float> host(source, state_->tables.get(), &pool_, options);
+  bool resting = false;
+  while (true) {
+    SLUICE_ASSIGN_OR_RETURN(const auto item, host.Next());
+    if (item.event != Event::kBatch) break;
+    WorkingSet* set = item.set;
+    worker_->Train(*set);
+    state_->tables->Release(*set);
+    step_ = set->step;
+    scores_.assign(worker_->logits(), worker_->logits() + set->batch.labels.size());
+    auc_.Add(scores_, set->batch.labels);
+    if (tally != nullptr) {
+      ++tally->steps;
+      tally->samples += set->batch.size;
+      tally->unique += set->ids.num_unique();
+      for (const auto& field : set->batch.fields) tally->occurrences += field.nnz();
+      tally->loss += worker_->loss().loss;
+      tally->weight += worker_->loss().weight;
+      tally->host.read_s += set->times.read_s;
+      tally->host.unique_s += set->times.unique_s;
+      tally->host.resolve_s += set->times.resolve_s;
+    }
+    host.Recycle(set);
+    if (InterruptFlag().load(std::memory_order_relaxed)) return Status(StatusCode::kCancelled, "interrupted");
+    // The batches on their way are trained too, so that none stays pinned.
+    if (!resting && seconds > 0 && watch.Elapsed() >= seconds) {
+      resting = true;
+      host.RequestRest();
+    }
+  }
+  if (tally != nullptr) {
+    tally->seconds = watch.Elapsed();
+    tally->cpu_s = telemetry::CpuSeconds() - cpu_begin;
+  }
+  return Status::Ok();
+}
+
+void Bencher::AddRound(const Tally& tally) {
+  report_.rounds.push_back(static_cast<double>(tally.samples) / tally.seconds);
+  total_.steps += tally.steps;
+  total_.samples += tally.samples;
+  total_.unique += tally.unique;
+  total_.occurrences += tally.occurrences;
+  total_.loss += tally.loss;
+  total_.weight += tally.weight;
+  total_.host.read_s += tally.host.read_s;
+  total_.host.unique_s += tally.host.unique_s;
+  total_.host.resolve_s += tally.host.resolve_s;
+  total_.seconds += tally.seconds;
+  total_.cpu_s += tally.cpu_s;
+  worker_times_.gather_s += worker_->times().gather_s;
+  worker_times_.net_s += worker_->times().net_s;
+  worker_times_.update_s += worker_->times().update_s;
+}
+
+Status Bencher::OnMemory() {
+  const BenchWorkload workload(config_.bench, config_.train.batch_size, static_cast<uint64_t>(config_.seed));
+  CyclingSource source(&workload);
+  Stopwatch start;
+  SLUICE_RETURN_IF_ERROR(NewModel(workload.schema()));
+  SLUICE_RETURN_IF_ERROR(Train(&source, 1, 0, nullptr));
+  report_.first_step_s = start.Elapsed();
+  if (config_.bench.fill_tables) FillTables(workload);
+  if (config_.bench.warmup_steps > 0) SLUICE_RETURN_IF_ERROR(Train(&source, config_.bench.warmup_steps, 0, nullptr));
+  for (int64_t round = 0; round < config_.bench.rounds; ++round) {
+    Tally tally;
+    SLUICE_RETURN_IF_ERROR(Train(&source, 0, std::max(1e-3, config_.bench.seconds), &tally));
+    AddRound(tally);
+  }
+  return Status::Ok();
+}
+
+Status Bencher::OnText() {
+  TemporaryText text;
+  if (config_.data.train.empty()) {
+    SLUICE_ASSIGN_OR_RETURN(const std::string path, text.Write(config_));
+    config_.data.train = {path};
+    config_.data.format = "criteo";
+  }
+  SLUICE_ASSIGN_OR_RETURN(const data::FittedFeatures features,
+                          data::FitFeatures(config_.data, config_.features, WantsDenseInput(config_.model)));
+  data::OpenOptions open;
+  open.batch_size = config_.train.batch_size;
+  open.seed = static_cast<uint64_t>(config_.seed);
+  open.num_reader_threads = static_cast<int>(config_.data.reader_threads);
+  for (int64_t round = 0; round < config_.bench.rounds; ++round) {
+    Stopwatch start;
+    SLUICE_RETURN_IF_ERROR(NewModel(features.MakeSchema()));
+    {
+      SLUICE_ASSIGN_OR_RETURN(const auto source, data::OpenSource(config_.data, features, open));
+      SLUICE_RETURN_IF_ERROR(Train(source.get(), 1, 0, nullptr));
+    }
+    if (round == 0) report_.first_step_s = start.Elapsed();
+    SLUICE_RETURN_IF_ERROR(NewModel(features.MakeSchema()));
+    SLUICE_ASSIGN_OR_RETURN(const auto source, data::OpenSource(config_.data, features, open));
+    auc_ = metric::HistogramAuc();
+    Tally tally;
+    SLUICE_RETURN_IF_ERROR(Train(source.get(), 0, 0, &tally));
+    AddRound(tally);
+  }
+  return Status::Ok();
+}
+
+// Source of the definition: docs/performance.md.
+void Bencher::Roofline() {
+  std::vector<GemmShape> shapes;
+  for (const auto& param : state_->net->params().params())
+    if (param.shape.size() == 2 && param.size >= 256) shapes.push_back({param.shape[0], param.shape[1]});
+  const bool bf16 = config_.precision == "bf16";
+  MachineRates rates;
+  rates.gemm_flops_per_s = MeasureGemm(shapes, config_.train.batch_size, bf16, pool_);
+  rates.stream_bytes_per_s = MeasureStream(pool_);
+  report_.machine = {{"gemm_gflops", rates.gemm_flops_per_s * 1e-9},
+                     {"stream_gb_per_s", rates.stream_bytes_per_s * 1e-9}};
+
+  const double samples = static_cast<double>(total_.samples);
+  const double gemm_s = rates.gemm_flops_per_s > 0 ? report_.flops_per_sample / rates.gemm_flops_per_s : 0;
+  double rows_s = 0, bytes = 0;
+  for (int t = 0; t < state_->tables->size(); ++t) {
+    const auto& table = state_->tables->table(t);
+    const auto stats = table.stats();
+    const int64_t stride = std::max<int64_t>(8, stats.row_bytes / 8 * 8);
+    const int64_t memory = std::clamp<int64_t>(stats.rows * stride, int64_t{1} << 20, int64_t{1} << 31);
+    const double rate = MeasureRandomRows(stride, memory, pool_);
+    report_.machine.emplace_back("random_rows_per_s." + table.name(), rate);
+    const double unique = static_cast<double>(total_.unique) / samples;
+    rows_s += unique / rate;
+    // The optimizer reads the gradient, and reads and writes weights and slots.
+    bytes += unique * static_cast<double>(sizeof(float) * (3 * table.dim() + 2 * table.num_slots()));
+  }
+  const double batch = samples / static_cast<double>(total_.steps);
+  bytes += static_cast<double>(sizeof(float) * (3 * state_->params.size() + 2 * state_->slots.size())) / batch;
+  const double optimizer_s = bytes / rates.stream_bytes_per_s;
+  report_.roofline_s_per_sample = {{"gemm", gemm_s}, {"rows", rows_s}, {"optimizer", optimizer_s}};
+  report_.roofline_samples_per_s = 1.0 / (gemm_s + rows_s + optimizer_s);
+  report_.roofline_share = report_.samples_per_s / report_.roofline_samples_per_s;
+}
+
+void Bencher::Finish() {
+  report_.workload = config_.name;
+  report_.precision = config_.precision;
+  report_.processor = ProcessorName();
+  report_.threads = pool_.num_threads();
+  report_.batch_size = config_.train.batch_size;
+  report_.steps = total_.steps;
+  report_.samples = total_.samples;
+  std::vector<double> sorted = report_.rounds;
+  std::sort(sorted.begin(), sorted.end());
+  report_.samples_per_s = sorted[sorted.size() / 2];
+  report_.cpu_use = total_.cpu_s / total_.seconds;
+  report_.samples_per_s_per_core = report_.samples_per_s / std::max(1, pool_.num_threads());
+  const double steps = static_cast<double>(total_.steps);
+  const double worker_s = worker_times_.gather_s + worker_times_.net_s + worker_times_.update_s;
+  report_.time_by_part_s = {{"gather", worker_times_.gather_s / steps},
+                            {"net", worker_times_.net_s / steps},
+                            {"update", worker_times_.update_s / steps},
+                            {"worker_waits", std::max(0.0, total_.seconds - worker_s) / steps},
+                            {"host_read", total_.host.read_s / steps},
+                            {"host_unique", total_.host.unique_s / steps},
+                            {"host_resolve", total_.host.resolve_s / steps}};
+  report_.unique_share = static_cast<double>(total_.unique) / std::max(1.0, static_cast<double>(total_.occurrences));
+  report_.unique_rows_per_sample = static_cast<double>(total_.unique) / static_cast<double>(total_.samples);
+  double row_bytes = 0;
+  for (int t = 0; t < state_->tables->size(); ++t) {
+    const auto stats = state_->tables->table(t).stats();
+    report_.rows += stats.rows;
+    row_bytes += static_cast<double>(stats.memory_bytes);
+  }
+  report_.bytes_per_row = report_.rows > 0 ? row_bytes / static_cast<double>(report_.rows) : 0;
+  report_.flops_per_sample = state_->net->flops_per_sample();
+  report_.auc = auc_.Auc();
+  report_.logloss = total_.weight > 0 ? total_.loss / total_.weight : 0;
+  report_.peak_rss_bytes = telemetry::PeakRssBytes();
+}
+
+Result<BenchReport> Bencher::Run() {
+  SLUICE_RETURN_IF_ERROR(config_.bench.data == "memory" ? OnMemory() : OnText());
+  if (total_.steps == 0) return InvalidArgument("bench: no step was timed; give it more data or seconds");
+  Finish();
+  if (config_.bench.roofline) Roofline();
+  return report_;
+}
+
+}  // namespace
+
+std::string BenchReport::ToText() const {
+  std::string text = fmt::format("{} {}: {} samples/s (batch {}, {} threads, {} steps; {} a core, {:.2f} cores busy)\n",
+                                 workload, precision, telemetry::HumanCount(samples_per_s), batch_size, threads, steps,
+                                 telemetry::HumanCount(samples_per_s_per_core), cpu_use);
+  if (roofline_samples_per_s > 0)
+    text += fmt::format("roofline {} samples/s; share {:.1f}%\n", telemetry::HumanCount(roofline_samples_per_s),
+                        100 * roofline_share);
+  for (const auto& [name, value] : roofline_s_per_sample)
+    text += fmt::format("  roofline {:<12} {:8.3f} us a sample\n", name, 1e6 * value);
+  for (const auto& [name, value] : machine) text += fmt::format("  machine {:<28} {:.4g}\n", name, value);
+  for (const auto& [name, value] : time_by_part_s) text += fmt::format("  time {:<16} {:8.3f} ms a step\n", name, 1e3 * value);
+  text += fmt::format("{:.2f} unique rows a sample ({:.1f}% of occurrences), {:.1f} bytes a row, {} rows\n",
+                      unique_rows_per_sample, 100 * unique_share, bytes_per_row, rows);
+  text += fmt::format("{:.2f} MFLOP a sample, first step after {:.2f} s, AUC {:.4f}, log loss {:.4f}, peak memory {}\n",
+                      1e-6 * flops_per_sample, first_step_s, auc, logloss,
+                      telemetry::HumanBytes(static_cast<double>(peak_rss_bytes)));
+  return text;
+}
+
+std::string BenchReport::ToJson() const {
+  using Json = nlohmann::ordered_json;
+  const auto object = [](const std::vector<std::pair<std::string, double>>& values) {
+    Json json = Json::object();
+    for (const auto& [name, value] : values) json[name] = value;
+    return json;
+  };
+  Json json;
+  json["workload"] = workload;
+  json["precision"] = precision;
+  json["processor"] = processor;
+  json["threads"] = threads;
+  json["batch_size"] = batch_size;
+  json["steps"] = steps;
+  json["samples"] = samples;
+  json["samples_per_s"] = samples_per_s;
+  json["rounds"] = rounds;
+  json["samples_per_s_per_core"] = samples_per_s_per_core;
+  json["cpu_use"] = cpu_use;
+  json["roofline_samples_per_s"] = roofline_samples_per_s;
+  json["roofline_share"] = roofline_share;
+  json["roofline_s_per_sample"] = object(roofline_s_per_sample);
+  json["machine"] = object(machine);
+  json["time_by_part_s"] = object(time_by_part_s);
+  json["unique_share"] = unique_share;
+  json["unique_rows_per_sample"] = unique_rows_per_sample;
+  json["bytes_per_row"] = bytes_per_row;
+  json["rows"] = rows;
+  json["flops_per_sample"] = flops_per_sample;
+  json["first_step_s"] = first_step_s;
+  if (std::isfinite(auc)) json["auc"] = auc;
+  json["logloss"] = logloss;
+  json["peak_rss_bytes"] = peak_rss_bytes;
+  return json.dump(2) + "\n";
+}
+
+Result<BenchReport> Bench(const RunConfig& config, const BenchOptions& options) {
+  if (config.precision == "fp64") return InvalidArgument("precision: fp64 is for tests; bench fp32 or bf16");
+  try {
+    Bencher bencher(config);
+    SLUICE_ASSIGN_OR_RETURN(const BenchReport report, bencher.Run());
+    if (!options.json.empty()) SLUICE_RETURN_IF_ERROR(WriteFileAtomically(options.json, report.ToJson()));
+    return report;
+  } catch (const StatusError& error) {
+    return error.status();
+  } catch (const std::bad_alloc&) {
+    return ResourceExhausted("out of memory");
+  }
+}
+
+}  // namespace sluice::train
