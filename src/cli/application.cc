@@ -33,7 +33,8 @@ Status Unexpected(const CLI::App& root) {
   const std::string name = verb == &root ? "" : verb->get_name();
   if (rest.empty()) return Usage("an argument is not understood", name);
   const std::string word = rest.front().substr(0, rest.front().find('='));
-  if (word.size() < 2 || word[0] != '-') return Usage(fmt::format("unexpected argument \"{}\"", config::Shown(word)), name);
+  if (word.size() < 2 || word[0] != '-')
+    return Usage(fmt::format("unexpected argument \"{}\"", config::Shown(word)), name);
   const std::string nearest = config::Nearest(word, LongNames(*verb));
   return Usage(fmt::format("unknown option {}; did you mean {}?", config::Shown(word), nearest), name);
 }
@@ -51,11 +52,13 @@ void Verb::Argument(const std::string& name, std::string* value, const std::stri
   app_->add_option(name, *value, text)->type_name("")->required(required);
 }
 
-void Verb::Arguments(const std::string& name, std::vector<std::string>* values, const std::string& text, bool required) {
+void Verb::Arguments(const std::string& name, std::vector<std::string>* values, const std::string& text,
+                     bool required) {
   app_->add_option(name, *values, text)->type_name("")->required(required);
 }
 
-void Verb::Option(const std::string& names, const std::string& value_name, std::string* value, const std::string& text) {
+void Verb::Option(const std::string& names, const std::string& value_name, std::string* value,
+                  const std::string& text) {
   app_->add_option(names, *value, text)->type_name(value_name);
 }
 
@@ -70,7 +73,8 @@ void Verb::Flag(const std::string& names, bool* value, const std::string& text) 
 void Verb::Footer(std::function<std::string()> text) { app_->footer(std::move(text)); }
 
 Application::Application()
-    : app_(std::make_unique<CLI::App>("Trains click-through-rate models with huge embedding tables on CPUs.", "sluice")) {
+    : app_(std::make_unique<CLI::App>("Trains click-through-rate models with huge embedding tables on CPUs.",
+                                      "sluice")) {
   app_->set_version_flag("--version", std::string("sluice ") + kVersion);
   app_->get_formatter()->column_width(36);
 }

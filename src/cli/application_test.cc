@@ -59,7 +59,8 @@ TEST(ApplicationTest, ParsesPositionalsRepeatedOptionsAndDashes) {
   verb->Options("--set", "K=V", &set, "Set.");
   verb->Flag("-q,--quiet", &quiet, "Quiet.");
   verb->Action([] { return Status::Ok(); });
-  const char* arguments[] = {"sluice", "predict", "--set", "a=[1, 2]", "m", "-", "x.csv", "--set", "b=-3", "-o", "-", "-q"};
+  const char* arguments[] = {"sluice", "predict", "--set", "a=[1, 2]", "m", "-",
+                             "x.csv",  "--set",   "b=-3",  "-o",       "-", "-q"};
   ASSERT_EQ(application.Run(12, arguments), 0);
   EXPECT_EQ(model, "m");
   EXPECT_THAT(data, ElementsAre("-", "x.csv"));
@@ -74,7 +75,8 @@ TEST(ApplicationTest, TellsUsageErrors) {
     return Status::Ok();
   };
   EXPECT_EQ(RunVerb(never, {}).error, "sluice: a verb is missing, such as train or predict (see sluice --help)\n");
-  EXPECT_EQ(RunVerb(never, {"vreb"}).error, "sluice: unknown verb \"vreb\"; did you mean \"verb\"? (see sluice --help)\n");
+  EXPECT_EQ(RunVerb(never, {"vreb"}).error,
+            "sluice: unknown verb \"vreb\"; did you mean \"verb\"? (see sluice --help)\n");
   EXPECT_EQ(RunVerb(never, {"verb", "--hlep"}).error,
             "sluice: unknown option --hlep; did you mean --help? (see sluice verb --help)\n");
   EXPECT_EQ(RunVerb(never, {"verb", "x"}).code, 2);

@@ -11,7 +11,8 @@
 namespace sluice::cli {
 
 void AddConfigInput(Verb* verb, ConfigInput* input) {
-  verb->Arguments("input", &input->inputs, "A configuration (.yaml), or data files, globs or - for standard input.", true);
+  verb->Arguments("input", &input->inputs, "A configuration (.yaml), or data files, globs or - for standard input.",
+                  true);
   verb->Options("--set", "KEY=VALUE", &input->set, "Override a setting; may be repeated.");
   verb->Option("--model", "NAME", &input->model, "Model preset: model.preset.");
   verb->Options("--eval", "FILE", &input->eval, "Held-out data: data.eval; may be repeated.");
@@ -29,7 +30,8 @@ std::string ListValue(const std::vector<std::string>& values) {
 Result<train::RunConfig> LoadConfig(const ConfigInput& input) {
   const auto yaml = std::count_if(input.inputs.begin(), input.inputs.end(), IsYamlName);
   if (yaml > 0 && input.inputs.size() > 1)
-    return InvalidArgument("one configuration or data files, not both and not several: {}", fmt::join(input.inputs, " "));
+    return InvalidArgument("one configuration or data files, not both and not several: {}",
+                           fmt::join(input.inputs, " "));
 
   train::RunConfig config;
   if (yaml == 1) {
@@ -38,8 +40,7 @@ Result<train::RunConfig> LoadConfig(const ConfigInput& input) {
     config = train::ConfigForFiles(input.inputs, input.eval, config.model.preset);
     SLUICE_RETURN_IF_ERROR(config::ReadOverrides(input.set, &config));
   }
-  if (!input.model.empty())
-    SLUICE_RETURN_IF_ERROR(config::ReadOption("--model", "model.preset", input.model, &config));
+  if (!input.model.empty()) SLUICE_RETURN_IF_ERROR(config::ReadOption("--model", "model.preset", input.model, &config));
   if (!input.eval.empty())
     SLUICE_RETURN_IF_ERROR(config::ReadOption("--eval", "data.eval", ListValue(input.eval), &config));
   if (!input.label.empty())

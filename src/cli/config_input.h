@@ -9,7 +9,8 @@
 
 namespace sluice::cli {
 
-// How a verb is told what to run: one YAML file, or data files and a model's name without any YAML; overrides come on top.
+// How a verb is told what to run: one YAML file, or data files and a model's name without any YAML; overrides come on
+// top.
 struct ConfigInput {
   std::vector<std::string> inputs;
   std::vector<std::string> eval;

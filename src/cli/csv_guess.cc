@@ -68,8 +68,8 @@ char GuessSeparator(const std::vector<std::string_view>& lines) {
 bool LooksLikeHeader(const std::vector<std::string>& cells) {
   std::set<std::string> distinct(cells.begin(), cells.end());
   return distinct.size() == cells.size() && std::none_of(cells.begin(), cells.end(), [](const std::string& cell) {
-    return IsMissing(cell) || IsNumber(cell);
-  });
+           return IsMissing(cell) || IsNumber(cell);
+         });
 }
 
 // What the values of one column are.
@@ -94,8 +94,9 @@ struct Column {
 };
 
 int LabelScore(const std::string& name) {
-  static const std::vector<std::string> kNames = {"label", "target", "click", "clicked", "is_click", "is_clicked",
-                                                  "conversion", "converted", "class", "y", "response", "outcome"};
+  static const std::vector<std::string> kNames = {"label",    "target",     "click",      "clicked",
+                                                  "is_click", "is_clicked", "conversion", "converted",
+                                                  "class",    "y",          "response",   "outcome"};
   const std::string lower = Lower(name);
   const auto it = std::find(kNames.begin(), kNames.end(), lower);
   return it == kNames.end() ? 0 : static_cast<int>(kNames.end() - it);
@@ -117,8 +118,8 @@ Status GuessLabel(const std::vector<Column>& columns, CsvGuess* guess) {
     if (columns[c].counts.size() == 2) two_valued.push_back(c);
   if (two_valued.empty()) return InvalidArgument("no column looks like a label; name it with --label");
   guess->label = guess->columns[two_valued.back()];
-  guess->label_reason = two_valued.size() == 1 ? "guessed: the only column with two values"
-                                               : "guessed: the last column with two values";
+  guess->label_reason =
+      two_valued.size() == 1 ? "guessed: the only column with two values" : "guessed: the last column with two values";
   return Status::Ok();
 }
 
@@ -184,7 +185,8 @@ Result<CsvGuess> GuessCsv(std::string_view text, const std::string& path, const 
     if (named_id && columns[c].present >= 100 && columns[c].counts.size() == columns[c].present)
       guess.ids.push_back(guess.columns[c]);
     // One value in twenty with a bar is a list; fewer may be stray text.
-    if (columns[c].with_bar * 20 > columns[c].present && guess.separator != '|') guess.multi.push_back(guess.columns[c]);
+    if (columns[c].with_bar * 20 > columns[c].present && guess.separator != '|')
+      guess.multi.push_back(guess.columns[c]);
   }
   return guess;
 }

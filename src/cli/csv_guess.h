@@ -13,15 +13,15 @@ namespace sluice::cli {
 struct CsvGuess {
   char separator = ',';
   bool header = true;
-  std::vector<std::string> columns;   // of the header, or c1, c2, ...
+  std::vector<std::string> columns;  // of the header, or c1, c2, ...
   std::string label;
   std::string label_reason;
-  std::string positive_label;         // empty: labels are numbers
+  std::string positive_label;  // empty: labels are numbers
   std::string positive_reason;
-  bool regression = false;            // label values lie outside [0, 1]
-  std::vector<std::string> ids;       // columns with another value in every line
-  std::vector<std::string> multi;     // columns with values parted by |
-  size_t lines = 0;                   // looked at
+  bool regression = false;         // label values lie outside [0, 1]
+  std::vector<std::string> ids;    // columns with another value in every line
+  std::vector<std::string> multi;  // columns with values parted by |
+  size_t lines = 0;                // looked at
 };
 
 // `text` is the start of the file; its last line may be cut. `label` empty: guess it.

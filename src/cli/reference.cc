@@ -85,11 +85,15 @@ std::string SectionOverview() {
 
 std::string ConfigReference() {
   return "# Configuration reference\n\n"
-         "Made by `sluice reference --markdown`; do not edit. A configuration is one YAML file. Every key has a default unless\n"
+         "Made by `sluice reference --markdown`; do not edit. A configuration is one YAML file. Every key has a "
+         "default unless\n"
          "it says required; unknown keys are errors. `--set key=value` overrides a key on the command line\n"
-         "(`--set train.batch_size=4096`, `--set 'data.train=[a.tsv, b.tsv]'`, `--set model.blocks.0.name=x`). In values,\n"
-         "`${NAME}` and `${NAME:-default}` stand for environment variables, `$${` for a literal `${`. Where the user chooses\n"
-         "names (`<name>`), `C{1..26}`, `{user,item}_id` and the like stand for many names; a later key refines an earlier one.\n\n" +
+         "(`--set train.batch_size=4096`, `--set 'data.train=[a.tsv, b.tsv]'`, `--set model.blocks.0.name=x`). In "
+         "values,\n"
+         "`${NAME}` and `${NAME:-default}` stand for environment variables, `$${` for a literal `${`. Where the user "
+         "chooses\n"
+         "names (`<name>`), `C{1..26}`, `{user,item}_id` and the like stand for many names; a later key refines an "
+         "earlier one.\n\n" +
          config::MarkdownReference(RunKeys(), 2);
 }
 

@@ -111,9 +111,11 @@ std::string DataLines(const data::DataConfig& data, const CsvGuess* guess, bool 
   const auto reason = [](const std::string& text) { return text.empty() ? "" : "   # " + text; };
   out += fmt::format("  label: {}{}\n", config::YamlText(guess->label), reason(guess->label_reason));
   if (!guess->positive_label.empty())
-    out += fmt::format("  positive_label: {}{}\n", config::YamlText(guess->positive_label), reason(guess->positive_reason));
+    out += fmt::format("  positive_label: {}{}\n", config::YamlText(guess->positive_label),
+                       reason(guess->positive_reason));
   if (guess->regression) out += "  label_min: -.inf   # labels are not in [0, 1]: see model.loss\n  label_max: .inf\n";
-  if (guess->separator != ',') out += fmt::format("  separator: {}\n", config::YamlText(std::string(1, guess->separator)));
+  if (guess->separator != ',')
+    out += fmt::format("  separator: {}\n", config::YamlText(std::string(1, guess->separator)));
   if (!guess->header) out += fmt::format("  header: false\n  columns: {}\n", ListValue(guess->columns));
   if (!guess->ids.empty())
     out += fmt::format("  passthrough: {}   # another value in every line: no feature\n", ListValue(guess->ids));
@@ -160,7 +162,8 @@ Status Init(const InitArguments& args) {
   }
   std::string yaml = fmt::format("# Made by sluice init from {}; `sluice reference` explains every key.\n",
                                  fmt::join(args.inputs, " "));
-  if (is_csv) yaml += fmt::format("# Types are inferred from the first {} lines; check label and features.\n", guess.lines);
+  if (is_csv)
+    yaml += fmt::format("# Types are inferred from the first {} lines; check label and features.\n", guess.lines);
   yaml += "seed: 1\n" + DataLines(data, is_csv ? &guess : nullptr, !data.eval.empty());
   yaml += "features:\n" + FeatureLines(features);
   yaml += fmt::format("model:\n  preset: {}\n{}", args.model, guess.regression ? "  loss: mse\n" : "");
@@ -172,7 +175,8 @@ Status Init(const InitArguments& args) {
 
 void AddInit(Application* application) {
   auto args = std::make_shared<InitArguments>();
-  Verb* verb = application->Add("init", "Write a configuration for data files: types inferred, label guessed and said.");
+  Verb* verb =
+      application->Add("init", "Write a configuration for data files: types inferred, label guessed and said.");
   verb->Arguments("data", &args->inputs, "Data files or globs.", true);
   verb->Options("--eval", "FILE", &args->eval, "Held-out data; may be repeated.");
   verb->Option("--label", "COLUMN", &args->label, "Label column of csv files; guessed where left out.");

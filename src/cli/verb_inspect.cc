@@ -30,8 +30,7 @@ void AddInspect(Application* application) {
     }
     const int questions = !args->key.empty() + !options.key.empty() + options.digest;
     if (questions > 1) return InvalidArgument("choose one of --key, --raw-key and --digest");
-    if (options.key.empty() != options.table.empty())
-      return InvalidArgument("--raw-key and --table go together");
+    if (options.key.empty() != options.table.empty()) return InvalidArgument("--raw-key and --table go together");
     auto text = train::Inspect(options);
     if (!text.ok()) return text.status();
     return PrintLine(*text);

@@ -37,7 +37,8 @@ Status Pack(const PackArguments& args) {
   SLUICE_ASSIGN_OR_RETURN(source, data::OpenSource(config.data, features, options));
   int64_t samples = 0;
   SLUICE_ASSIGN_OR_RETURN(samples, data::Pack(source.get(), features, args.output));
-  return Print(fmt::format("{}: {} samples, {} bad lines skipped\n", args.output, samples, source->stats().skipped_lines));
+  return Print(
+      fmt::format("{}: {} samples, {} bad lines skipped\n", args.output, samples, source->stats().skipped_lines));
 }
 
 }  // namespace

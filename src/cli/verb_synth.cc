@@ -47,7 +47,8 @@ void AddSynth(Application* application) {
     data::SynthConfig config;
     for (const Argument& argument : *args) {
       if (argument.value.empty()) continue;
-      const Status status = config::ReadOption(OptionName(argument.key.path), argument.key.path, argument.value, &config);
+      const Status status =
+          config::ReadOption(OptionName(argument.key.path), argument.key.path, argument.value, &config);
       if (!status.ok()) return status;
     }
     auto report = data::Synthesize(config);

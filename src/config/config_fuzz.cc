@@ -13,7 +13,8 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   // The first line may be an override.
   const size_t newline = text.find('\n');
   std::vector<std::string> overrides;
-  if (newline != std::string_view::npos && newline > 0 && text[0] == '!') overrides.emplace_back(text.substr(1, newline - 1));
+  if (newline != std::string_view::npos && newline > 0 && text[0] == '!')
+    overrides.emplace_back(text.substr(1, newline - 1));
   TestSettings settings;
   const auto status = ReadText(overrides.empty() ? text : text.substr(newline + 1), "fuzz", overrides, &settings);
   if (!status.ok()) return 0;

@@ -42,9 +42,8 @@ class Describer : public Visitor {
 
  protected:
   void Object(const char* key, const Meta& meta, const Visit& visit) override { Section(key, meta, visit); }
-  void ObjectList(const char* key, const Meta& meta, const std::function<void(size_t)>&,
-                  const std::function<size_t()>&, const std::function<void(size_t, Visitor&)>&,
-                  const Visit& prototype) override {
+  void ObjectList(const char* key, const Meta& meta, const std::function<void(size_t)>&, const std::function<size_t()>&,
+                  const std::function<void(size_t, Visitor&)>&, const Visit& prototype) override {
     Section(std::string(key) + "[]", meta, prototype);
   }
   void ObjectMap(const char* key, const Meta& meta, const std::function<void(const std::string&)>&,
@@ -136,8 +135,7 @@ std::vector<KeyInfo> DescribeVisit(const std::function<void(Visitor&)>& visit) {
     const std::string owner = key.section ? key.path : dot == std::string::npos ? "" : key.path.substr(0, dot);
     return std::pair(order.at(owner), !key.section);
   };
-  std::stable_sort(keys.begin(), keys.end(),
-                   [&rank](const KeyInfo& a, const KeyInfo& b) { return rank(a) < rank(b); });
+  std::stable_sort(keys.begin(), keys.end(), [&rank](const KeyInfo& a, const KeyInfo& b) { return rank(a) < rank(b); });
   return keys;
 }
 }  // namespace internal
@@ -166,7 +164,8 @@ std::string MarkdownReference(const std::vector<KeyInfo>& keys, int heading_leve
   bool in_table = false;
   for (const KeyInfo& key : keys) {
     if (key.section) {
-      out += fmt::format("{}{} `{}`\n\n{}\n\n", in_table ? "\n" : "", std::string(heading_level, '#'), key.path, key.text);
+      out +=
+          fmt::format("{}{} `{}`\n\n{}\n\n", in_table ? "\n" : "", std::string(heading_level, '#'), key.path, key.text);
       in_table = false;
       continue;
     }

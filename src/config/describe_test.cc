@@ -71,7 +71,10 @@ TEST(HelpTextTest, ListsKeysBelowAPrefix) {
 TEST(MarkdownReferenceTest, MakesATablePerSection) {
   const std::string text = MarkdownReference(Describe<TestSettings>(), 3);
   EXPECT_THAT(text, HasSubstr("### `train`\n\nTraining.\n\n| key |"));
-  EXPECT_THAT(text, HasSubstr("| `train.overlap` | true/false | `true` |  | Overlap the stages. Speed only: cannot change results. |\n"));
+  EXPECT_THAT(
+      text,
+      HasSubstr(
+          "| `train.overlap` | true/false | `true` |  | Overlap the stages. Speed only: cannot change results. |\n"));
   EXPECT_THAT(text, HasSubstr("| `layers[].name` | text | required |"));
 }
 

@@ -193,10 +193,14 @@ const Node* Node::Find(std::string_view key) const { return const_cast<Node*>(th
 
 const char* Node::KindName() const {
   switch (kind) {
-    case Kind::kNull: return "nothing";
-    case Kind::kScalar: return "a single value";
-    case Kind::kList: return "a list";
-    case Kind::kMap: return "a map of keys";
+    case Kind::kNull:
+      return "nothing";
+    case Kind::kScalar:
+      return "a single value";
+    case Kind::kList:
+      return "a list";
+    case Kind::kMap:
+      return "a map of keys";
   }
   return "";
 }
@@ -215,7 +219,8 @@ Result<Node> ParseDocument(std::string_view text, const std::string& origin) {
   } catch (const StatusError& error) {
     return error.status();
   } catch (const YAML::Exception& error) {
-    return InvalidArgument("{}:{}:{}: not valid YAML: {}", origin, error.mark.line + 1, error.mark.column + 1, error.msg);
+    return InvalidArgument("{}:{}:{}: not valid YAML: {}", origin, error.mark.line + 1, error.mark.column + 1,
+                           error.msg);
   }
   return builder.Take();
 }

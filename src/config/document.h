@@ -27,14 +27,14 @@ struct Node {
 
   Kind kind = Kind::kNull;
   std::string scalar;
-  bool quoted = false;             // the scalar stood in quotes
-  std::vector<Node> items;         // of a list
-  std::vector<Entry> entries;      // of a map
+  bool quoted = false;         // the scalar stood in quotes
+  std::vector<Node> items;     // of a list
+  std::vector<Entry> entries;  // of a map
   Place place;
 
   Node* Find(std::string_view key);
   const Node* Find(std::string_view key) const;
-  const char* KindName() const;    // "a list", for messages
+  const char* KindName() const;  // "a list", for messages
 };
 
 struct Node::Entry {
@@ -49,21 +49,24 @@ inline constexpr size_t kMaxDocumentNodes = size_t{1} << 18;
 inline constexpr int kMaxDocumentDepth = 32;
 
 // Bytes that a YAML parser stumbles over with a message that helps nobody, or does not stumble over at all.
-// Errors       kInvalidArgument naming origin, line and column: NUL and control bytes, not UTF-8, tabs as indentation, too long.
+// Errors       kInvalidArgument naming origin, line and column: NUL and control bytes, not UTF-8, tabs as indentation,
+// too long.
 Status CheckText(std::string_view text, const std::string& origin);
 
 // One YAML document. Aliases are copied; tags are ignored.
-// Errors       those of CheckText; kInvalidArgument naming origin, line and column: not YAML, a key given twice, no value or
+// Errors       those of CheckText; kInvalidArgument naming origin, line and column: not YAML, a key given twice, no
+// value or
 //              more than one document, beyond a bound above.
 Result<Node> ParseDocument(std::string_view text, const std::string& origin);
 
 // The same from a file.
-// Errors       also kNotFound, kIo; kInvalidArgument for a folder in place of a file, and for an empty or over-long file.
+// Errors       also kNotFound, kIo; kInvalidArgument for a folder in place of a file, and for an empty or over-long
+// file.
 Result<Node> LoadDocument(const std::string& path);
 
-// Applies "a.b.c=value" to the document: `value` is YAML; list items are a.0 or a[0]; a key with dots is quoted, a."b.c".
-// Missing maps on the way are made. The values set say "--set a.b.c=value" as their place.
-// Errors       kInvalidArgument naming the option; the document is then unchanged.
+// Applies "a.b.c=value" to the document: `value` is YAML; list items are a.0 or a[0]; a key with dots is quoted,
+// a."b.c". Missing maps on the way are made. The values set say "--set a.b.c=value" as their place. Errors
+// kInvalidArgument naming the option; the document is then unchanged.
 Status ApplyOverride(std::string_view assignment, Node* root);
 
 // The same for key and value given apart by an option of another name, which is what messages then say: "--samples 0".

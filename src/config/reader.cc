@@ -34,23 +34,30 @@ class Reader : public Visitor {
     Scalar(key, meta, [&](const std::string& text, const Node& node) { Text(node, key, text, meta, &value); });
   }
   void Field(const char* key, std::vector<std::string>& value, const Meta& meta) override {
-    Scalars<std::string>(key, meta, &value, [&](const Node& node, const std::string& name, const std::string& text,
-                                                std::string* item) { Text(node, name, text, meta, item); });
+    Scalars<std::string>(key, meta, &value,
+                         [&](const Node& node, const std::string& name, const std::string& text, std::string* item) {
+                           Text(node, name, text, meta, item);
+                         });
   }
   void Field(const char* key, std::vector<int64_t>& value, const Meta& meta) override {
-    Scalars<int64_t>(key, meta, &value, [&](const Node& node, const std::string& name, const std::string& text,
-                                            int64_t* item) { Integer(node, name, text, meta, item); });
+    Scalars<int64_t>(key, meta, &value,
+                     [&](const Node& node, const std::string& name, const std::string& text, int64_t* item) {
+                       Integer(node, name, text, meta, item);
+                     });
   }
   void Field(const char* key, std::vector<double>& value, const Meta& meta) override {
-    Scalars<double>(key, meta, &value, [&](const Node& node, const std::string& name, const std::string& text,
-                                           double* item) { Real(node, name, text, meta, item); });
+    Scalars<double>(key, meta, &value,
+                    [&](const Node& node, const std::string& name, const std::string& text, double* item) {
+                      Real(node, name, text, meta, item);
+                    });
   }
   void Reject(const char* key, const std::string& message) override {
     const Node* at = scopes_.back().node != nullptr ? scopes_.back().node->Find(key) : nullptr;
     Report(at != nullptr ? at : Written(), key, message);
   }
 
-  // The first problem of all, in the order of the text; unknown keys come before missing ones, which they often explain.
+  // The first problem of all, in the order of the text; unknown keys come before missing ones, which they often
+  // explain.
   Status Finish(const std::function<std::vector<KeyInfo>()>& describe) {
     UnknownKeys();
     if (problems_.empty()) return Status::Ok();
@@ -235,7 +242,8 @@ class Reader : public Visitor {
     const bool as_text = node.quoted && node.scalar == text;
     if (as_text || !ParseInteger(text, &parsed)) {
       double real = 0;
-      const bool big = !as_text && ParseReal(text, &real) && text.find_first_not_of("-+0123456789_") == std::string::npos;
+      const bool big =
+          !as_text && ParseReal(text, &real) && text.find_first_not_of("-+0123456789_") == std::string::npos;
       Mistyped(node, key, text, big ? "must fit in 64 bits" : "must be a whole number");
     } else if (InRange(node, key, text, meta, static_cast<double>(parsed))) {
       *value = parsed;
@@ -261,8 +269,9 @@ class Reader : public Visitor {
       return;
     }
     scopes_.back().choice_problem = true;
-    Report(&node, key, fmt::format("unknown value \"{}\"; did you mean \"{}\"? It is one of: {}", Shown(text),
-                                   Nearest(text, choices), fmt::join(choices, ", ")));
+    Report(&node, key,
+           fmt::format("unknown value \"{}\"; did you mean \"{}\"? It is one of: {}", Shown(text),
+                       Nearest(text, choices), fmt::join(choices, ", ")));
   }
 
   // Keys of the innermost map that nobody asked for.

@@ -15,9 +15,10 @@ namespace sluice::config {
 // checked like the file's own values.
 // Semantics    keys left out keep the value that `settings` had. A single value stands for a list of one. In text and
 //              numbers ${NAME} and ${NAME:-default} are replaced by environment variables.
-// Errors       kInvalidArgument, with `settings` unchanged: "config.yaml:12:5: train.batch_sise: unknown key; did you mean
-//              \"batch_size\"?", likewise for mistyped, out-of-range, missing and duplicate keys, and for text that is not
-//              YAML. Of several problems the first in the text is told, with how many more there are.
+// Errors       kInvalidArgument, with `settings` unchanged: "config.yaml:12:5: train.batch_sise: unknown key; did you
+// mean
+//              \"batch_size\"?", likewise for mistyped, out-of-range, missing and duplicate keys, and for text that is
+//              not YAML. Of several problems the first in the text is told, with how many more there are.
 template <class S>
 Status ReadFile(const std::string& path, const std::vector<std::string>& overrides, S* settings);
 
@@ -56,9 +57,8 @@ Status ReadCopy(S* settings, const Read& read) {
 
 template <class S>
 Status ReadFile(const std::string& path, const std::vector<std::string>& overrides, S* settings) {
-  return internal::ReadCopy(settings, [&](const internal::VisitRoot& visit) {
-    return internal::ReadFileInto(path, overrides, visit);
-  });
+  return internal::ReadCopy(
+      settings, [&](const internal::VisitRoot& visit) { return internal::ReadFileInto(path, overrides, visit); });
 }
 
 template <class S>
@@ -77,9 +77,8 @@ Status ReadOverrides(const std::vector<std::string>& overrides, S* settings) {
 
 template <class S>
 Status ReadOption(const std::string& option, const std::string& key, const std::string& value, S* settings) {
-  return internal::ReadCopy(settings, [&](const internal::VisitRoot& visit) {
-    return internal::ReadOptionInto(option, key, value, visit);
-  });
+  return internal::ReadCopy(
+      settings, [&](const internal::VisitRoot& visit) { return internal::ReadOptionInto(option, key, value, visit); });
 }
 
 }  // namespace sluice::config

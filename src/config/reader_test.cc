@@ -52,7 +52,8 @@ features:
 layers:
   - {name: a, type: linear, width: 3}
   - {name: b, type: dropout}
-)", &s);
+)",
+                             &s);
   ASSERT_TRUE(status.ok()) << status.message();
   EXPECT_EQ(s.seed, -5);
   EXPECT_THAT(s.files, ElementsAre("a.tsv", "b c.tsv", "d"));
@@ -95,7 +96,8 @@ features:
   I{1..2}: {type: numeric}
   C{1..3,9}: {type: categorical}
   C2: {vocabulary: shared}
-)", &s);
+)",
+                             &s);
   ASSERT_TRUE(status.ok()) << status.message();
   std::vector<std::string> names;
   for (const auto& [name, feature] : s.features) names.push_back(name);
@@ -121,8 +123,10 @@ TEST(ReaderTest, SaysWhereElseAMisplacedKeyBelongs) {
 TEST(ReaderTest, NamesKeyValueAndRuleOfAMistypedValue) {
   EXPECT_EQ(Failure("train:\n  batch_size: many\n"),
             "c.yaml:2:15: train.batch_size: must be a whole number, not \"many\"");
-  EXPECT_EQ(Failure("train: {batch_size: 1.5}\n"), "c.yaml:1:21: train.batch_size: must be a whole number, not \"1.5\"");
-  EXPECT_EQ(Failure("train: {batch_size: \"4\"}\n"), "c.yaml:1:21: train.batch_size: must be a whole number, not \"4\"");
+  EXPECT_EQ(Failure("train: {batch_size: 1.5}\n"),
+            "c.yaml:1:21: train.batch_size: must be a whole number, not \"1.5\"");
+  EXPECT_EQ(Failure("train: {batch_size: \"4\"}\n"),
+            "c.yaml:1:21: train.batch_size: must be a whole number, not \"4\"");
   EXPECT_EQ(Failure("seed: 99999999999999999999\n"),
             "c.yaml:1:7: seed: must fit in 64 bits, not \"99999999999999999999\"");
   EXPECT_EQ(Failure("train: {overlap: yes}\n"), "c.yaml:1:18: train.overlap: must be true or false, not \"yes\"");
@@ -137,7 +141,8 @@ TEST(ReaderTest, NamesKeyValueAndRuleOfAMistypedValue) {
 
 TEST(ReaderTest, NamesTheAllowedRangeOrChoices) {
   EXPECT_EQ(Failure("train: {batch_size: 0}\n"), "c.yaml:1:21: train.batch_size: must be 1 to 1048576, not \"0\"");
-  EXPECT_EQ(Failure("train: {learning_rate: -0.1}\n"), "c.yaml:1:24: train.learning_rate: must be 0 to 10, not \"-0.1\"");
+  EXPECT_EQ(Failure("train: {learning_rate: -0.1}\n"),
+            "c.yaml:1:24: train.learning_rate: must be 0 to 10, not \"-0.1\"");
   EXPECT_EQ(Failure("mlp: [4, 0]\n"), "c.yaml:1:10: mlp[1]: must be >= 1, not \"0\"");
   EXPECT_EQ(Failure("features: {a: {type: categoric}}\n"),
             "c.yaml:1:22: features.a.type: unknown value \"categoric\"; did you mean \"categorical\"? "
@@ -161,7 +166,8 @@ TEST(ReaderTest, RefusesTheWrongShape) {
 }
 
 TEST(ReaderTest, TellsMissingRequiredKeys) {
-  EXPECT_EQ(Failure("features:\n  a: {vocabulary: x}\n"), "c.yaml:2:6: features.a.type: is required and has no default");
+  EXPECT_EQ(Failure("features:\n  a: {vocabulary: x}\n"),
+            "c.yaml:2:6: features.a.type: is required and has no default");
   // A key that is wrongly spelled explains a missing one, so it is told first.
   EXPECT_EQ(Failure("features:\n  a: {typ: numeric}\n"),
             "c.yaml:2:7: features.a.typ: unknown key; did you mean \"type\"? (and 1 more)");
@@ -194,7 +200,8 @@ TEST(ReaderTest, ReplacesEnvironmentVariables) {
   const Status status = Read(R"(
 files: ["${SLUICE_TEST_DIR}/a", "${SLUICE_TEST_UNSET:-/none}/b", "${SLUICE_TEST_EMPTY:-x}", "a$${b}$c"]
 seed: ${SLUICE_TEST_NUMBER}
-)", &s);
+)",
+                             &s);
   ASSERT_TRUE(status.ok()) << status.message();
   EXPECT_THAT(s.files, ElementsAre("/data/click logs/a", "/none/b", "x", "a${b}$c"));
   EXPECT_EQ(s.seed, 42);
@@ -208,9 +215,12 @@ seed: ${SLUICE_TEST_NUMBER}
 TEST(ReaderTest, AppliesOverridesOfEveryForm) {
   TestSettings s;
   const Status status = Read(
-      "layers: [{name: a, type: linear, width: 3}, {name: b, type: dropout}]\nfeatures: {\"C{{1.x\": {type: numeric}}\n", &s,
+      "layers: [{name: a, type: linear, width: 3}, {name: b, type: dropout}]\nfeatures: {\"C{{1.x\": {type: "
+      "numeric}}\n",
+      &s,
       {"train.batch_size=16", "files=[a, \"b,c\"]", "layers.0.width=9", "layers[1].rate=0.25", "train.note=x=y: z",
-       "features.C{2..3}={type: categorical}", "features.\"C{{1.x\".vocabulary=v", "mlp=[]", "features.C3.init.scale=7"});
+       "features.C{2..3}={type: categorical}", "features.\"C{{1.x\".vocabulary=v", "mlp=[]",
+       "features.C3.init.scale=7"});
   ASSERT_TRUE(status.ok()) << status.message();
   EXPECT_EQ(s.train.batch_size, 16);
   EXPECT_THAT(s.files, ElementsAre("a", "b,c"));
@@ -252,7 +262,8 @@ TEST(ReaderTest, NamesTheOptionOfABadOverride) {
   EXPECT_EQ(Failure(yaml, {"a..b=3"}), "--set a..b=3: a key is empty");
   EXPECT_EQ(Failure(yaml, {"layers.1.rate=0"}), "--set layers.1.rate=0: index 1 is beyond the list, which has 1 item");
   EXPECT_EQ(Failure(yaml, {"layers.x.rate=0"}), "--set layers.x.rate=0: \"x\" is not an index into a list");
-  EXPECT_EQ(Failure(yaml, {"seed.x=0"}), "--set seed.x=0: \"x\" looks for a key inside a single value (set at c.yaml:1:7)");
+  EXPECT_EQ(Failure(yaml, {"seed.x=0"}),
+            "--set seed.x=0: \"x\" looks for a key inside a single value (set at c.yaml:1:7)");
   EXPECT_THAT(Failure(yaml, {"files=[a"}), HasSubstr("--set files=[a:1:"));
 }
 
@@ -325,9 +336,31 @@ TEST(ReaderTest, TellsBadFilesApart) {
 TEST(WriterTest, ReadsBackIdentically) {
   TestSettings s;
   s.seed = std::numeric_limits<int64_t>::min();
-  s.files = {"a", "", "true", "1", "-", "~", "null", "No", "a: b", "x #y", "$HOME ${HOME}", "tab\there\nline",
-             "quote\"back\\slash", "\xf0\x9f\x8c\x8a", "[x]", "{y}", "*z", " lead", "\x01"};
-  s.bounds = {0.1, 1.0 / 3, 1e-300, 1e300, std::numeric_limits<double>::infinity(), -0.0,
+  s.files = {"a",
+             "",
+             "true",
+             "1",
+             "-",
+             "~",
+             "null",
+             "No",
+             "a: b",
+             "x #y",
+             "$HOME ${HOME}",
+             "tab\there\nline",
+             "quote\"back\\slash",
+             "\xf0\x9f\x8c\x8a",
+             "[x]",
+             "{y}",
+             "*z",
+             " lead",
+             "\x01"};
+  s.bounds = {0.1,
+              1.0 / 3,
+              1e-300,
+              1e300,
+              std::numeric_limits<double>::infinity(),
+              -0.0,
               std::numeric_limits<double>::denorm_min()};
   s.mlp = {};
   s.train.note = "x: {y}";

@@ -12,12 +12,12 @@ namespace sluice::config {
 
 // What is said once about a setting, beside its default; parser, --help and docs/reference/config.md come from it.
 struct Meta {
-  std::string text;                                         // one sentence
-  std::string unit = {};                                    // "samples", "bytes", "seconds", ...
-  double min = -std::numeric_limits<double>::infinity();    // numbers only, inclusive
+  std::string text;                                       // one sentence
+  std::string unit = {};                                  // "samples", "bytes", "seconds", ...
+  double min = -std::numeric_limits<double>::infinity();  // numbers only, inclusive
   double max = std::numeric_limits<double>::infinity();
-  std::vector<std::string> choices = {};                    // strings only
-  bool performance_only = false;                            // cannot change results
+  std::vector<std::string> choices = {};  // strings only
+  bool performance_only = false;          // cannot change results
   bool required = false;
 };
 

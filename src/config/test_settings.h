@@ -13,8 +13,8 @@ namespace sluice::config {
 struct TestLayer {
   std::string name;
   std::string type;
-  int64_t width = 0;    // of type "linear"
-  double rate = 0.5;    // of type "dropout"
+  int64_t width = 0;  // of type "linear"
+  double rate = 0.5;  // of type "dropout"
 
   template <class V>
   void Visit(V& v) {

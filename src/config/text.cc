@@ -143,8 +143,7 @@ Result<std::string> ExpandEnvironment(std::string_view text) {
       return InvalidArgument("\"{}\" is not the name of an environment variable", Shown(name));
     // Like a shell's: the default also stands in for an empty variable.
     const char* value = std::getenv(name.c_str());
-    if (value != nullptr && !IsText(value))
-      return InvalidArgument("environment variable {} is not UTF-8 text", name);
+    if (value != nullptr && !IsText(value)) return InvalidArgument("environment variable {} is not UTF-8 text", name);
     if (value != nullptr && (*value != '\0' || colon == std::string_view::npos)) {
       out += value;
     } else if (colon != std::string_view::npos) {

@@ -43,13 +43,14 @@ TEST(ExpandRangesTest, ExpandsGroupsListsAndZeros) {
 }
 
 TEST(ExpandRangesTest, RefusesMalformedGroups) {
-  for (const char* key : {"C{", "C}", "C{}", "C{1,}", "C{1..}", "C{..3}", "C{a..b}", "C{-1..3}", "C{3..1}", "C{1..10001}",
-                          "C{1..99999999999999999999}", "{1..101}{1..100}"})
+  for (const char* key : {"C{", "C}", "C{}", "C{1,}", "C{1..}", "C{..3}", "C{a..b}", "C{-1..3}", "C{3..1}",
+                          "C{1..10001}", "C{1..99999999999999999999}", "{1..101}{1..100}"})
     EXPECT_FALSE(ExpandRanges(key).ok()) << key;
 }
 
 TEST(ExpandRangesTest, InvertsEscape) {
-  for (const char* name : {"a", "{", "}", "C{1..3}", "}{", "{{}}"}) EXPECT_THAT(Expand(EscapeRanges(name)), ElementsAre(name));
+  for (const char* name : {"a", "{", "}", "C{1..3}", "}{", "{{}}"})
+    EXPECT_THAT(Expand(EscapeRanges(name)), ElementsAre(name));
 }
 
 TEST(ExpandEnvironmentTest, InvertsEscape) {
@@ -62,7 +63,8 @@ TEST(ExpandEnvironmentTest, InvertsEscape) {
 
 TEST(ParseTest, IsStrict) {
   int64_t whole = 0;
-  for (const char* text : {"", " 1", "1 ", "+1", "1_", "_1", "1__0", "0x10", "1.5", "1e-3", "1e30", "one", "inf", "nan"})
+  for (const char* text :
+       {"", " 1", "1 ", "+1", "1_", "_1", "1__0", "0x10", "1.5", "1e-3", "1e30", "one", "inf", "nan"})
     EXPECT_FALSE(ParseInteger(text, &whole)) << text;
   EXPECT_TRUE(ParseInteger("-9223372036854775808", &whole));
   EXPECT_EQ(whole, std::numeric_limits<int64_t>::min());

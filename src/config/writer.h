@@ -12,8 +12,8 @@ namespace internal {
 std::string WriteVisit(const std::function<void(Visitor&)>& visit);
 }  // namespace internal
 
-// Every setting of the struct as YAML that reads back to an equal struct: ranges expanded, environment variables replaced,
-// numbers in the shortest form that keeps all bits.
+// Every setting of the struct as YAML that reads back to an equal struct: ranges expanded, environment variables
+// replaced, numbers in the shortest form that keeps all bits.
 template <class S>
 std::string ToYaml(S settings) {
   return internal::WriteVisit([&settings](Visitor& v) { settings.Visit(v); });
