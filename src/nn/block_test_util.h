@@ -24,7 +24,7 @@ template <class T>
 class BlockHarness {
  public:
   BlockHarness(const std::string& type, std::vector<int64_t> widths, const OptionList& options, int64_t rows,
-               int num_labels = 1)
+               int num_labels = 1, Precision precision = Precision::kFp32)
       : widths_(std::move(widths)), rows_(rows) {
     for (int l = 0; l < num_labels; ++l) schema_.labels.push_back("label" + std::to_string(l));
     BuildContext context;
@@ -32,6 +32,7 @@ class BlockHarness {
     context.name = "block";
     context.input_widths = widths_;
     context.params = &registry_;
+    context.precision = precision;
     const BlockConfig config = MakeBlock("block", type, {}, options);
     if constexpr (std::is_same_v<T, double>) {
       auto made = FindBlockType(type)->make_f64(*config.options, context);
@@ -64,6 +65,9 @@ class BlockHarness {
   // out [rows, width].
   std::vector<T> Forward(int pieces = 1) {
     out.assign(rows_ * width(), T(0));
+    shared_.Resize(static_cast<int64_t>(block_->shared_size()) + 1);
+    for (int task = 0; task < block_->num_prepare_tasks(); ++task)
+      block_->Prepare(task, params.data(), step.training, shared_.data());
     MakePieces(pieces);
     forward_totals_.assign(block_->num_batch_sums(), 0.0);
     if (step.training)
@@ -117,6 +121,7 @@ class BlockHarness {
       io.buffers = buffers.data();
       states_.emplace_back(static_cast<int64_t>(block_->state_size(range.size())) + 1);
       io.state = states_.back().data();
+      io.shared = shared_.data();
       io.samples = range;
       io.step = &step;
       ios_.push_back(std::move(io));
@@ -130,6 +135,7 @@ class BlockHarness {
   int64_t rows_;
   std::vector<BlockIo<T>> ios_;
   std::vector<AlignedBuffer<std::byte>> states_;
+  AlignedBuffer<std::byte> shared_;
   std::vector<double> forward_totals_;
 };
 
@@ -173,9 +179,10 @@ inline void CheckGradients(BlockHarness<double>& h, double tolerance = 1e-7) {
 
 // The float path against the double path on the same numbers, relative to the largest element.
 inline void CheckFloatAgainstDouble(const std::string& type, const std::vector<int64_t>& widths,
-                                    const OptionList& options, int64_t rows, double tolerance) {
+                                    const OptionList& options, int64_t rows, double tolerance,
+                                    Precision precision = Precision::kFp32) {
   BlockHarness<double> d(type, widths, options, rows);
-  BlockHarness<float> f(type, widths, options, rows);
+  BlockHarness<float> f(type, widths, options, rows, 1, precision);
   std::vector<double> gd(rows * d.width());
   for (size_t i = 0; i < gd.size(); ++i) gd[i] = Value(66, static_cast<int64_t>(i));
   const std::vector<float> gf(gd.begin(), gd.end());

@@ -220,6 +220,12 @@ TEST(CrossTest, GradientsMatchFiniteDifferences) {
   CheckFloatAgainstDouble("cross", {40}, {{"layers", int64_t{3}}, {"rank", int64_t{8}}}, 50, 2e-5);
 }
 
+// Products of bf16 factors: 8 bits of fraction, errors of 2^-9 per factor that partly cancel in sums.
+TEST(CrossTest, Bf16ProductsStayNearDouble) {
+  CheckFloatAgainstDouble("cross", {40}, {{"layers", int64_t{3}}}, 50, 0.02, Precision::kBf16);
+  CheckFloatAgainstDouble("cross", {40}, {{"layers", int64_t{3}}, {"rank", int64_t{8}}}, 50, 0.02, Precision::kBf16);
+}
+
 TEST(CinTest, FollowsItsFormula) {
   const int64_t dim = 3, m = 4, n = 11;
   const std::vector<int64_t> maps = {5, 2};
