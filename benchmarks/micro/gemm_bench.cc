@@ -1,5 +1,5 @@
-// Rate of the products of DLRM's layers through the engine's wrapper, beside the best that raw oneDNN reaches at the same
-// shape in any layout (plain, weights in oneDNN's own layout, all three so), one thread, pieces of `rows` samples.
+// Rate of the products of DLRM's layers through the engine's wrapper, beside the best that raw oneDNN reaches at the
+// same shape in any layout (plain, weights in oneDNN's own layout, all three so), one thread, pieces of `rows` samples.
 //
 //   gemm_bench [rows=1024]
 //
@@ -112,7 +112,7 @@ double WrapperRate(const Shape& s, bool accumulate, bool relu) {
   const Matrix<A> b = s.transpose_b ? view(s.n, s.k, &b_memory) : view(s.k, s.n, &b_memory);
   Fill(1, &a_memory);
   Fill(2, &b_memory);
-  const int64_t ldc = s.transpose_a ? s.n : nn::RowStride<C>(s.n);   // weight gradients are contiguous
+  const int64_t ldc = s.transpose_a ? s.n : nn::RowStride<C>(s.n);  // weight gradients are contiguous
   AlignedBuffer<C> c_memory(s.m * ldc);
   Fill(3, &c_memory);
   const Matrix<C> c{c_memory.data(), s.m, s.n, ldc};
@@ -144,11 +144,12 @@ void Report(const char* name, int64_t rows, int64_t inputs, int64_t outputs) {
   const Shape forward{rows, outputs, inputs, false, false};
   const Shape input_grad{rows, inputs, outputs, false, true};
   const Shape weight_grad{inputs, outputs, rows, true, false};
-  fmt::print("{:>4} {:>5} x {:<5} forward {:4.0f} of {:4.0f}   input gradient {:4.0f} of {:4.0f}   weight gradient "
-             "{:4.0f} of {:4.0f}\n",
-             name, inputs, outputs, WrapperRate<A, A>(forward, false, true), RawRate(forward, type, type),
-             WrapperRate<A, A>(input_grad, false, false), RawRate(input_grad, type, type),
-             WrapperRate<A, float>(weight_grad, true, false), RawRate(weight_grad, type, DataType::f32));
+  fmt::print(
+      "{:>4} {:>5} x {:<5} forward {:4.0f} of {:4.0f}   input gradient {:4.0f} of {:4.0f}   weight gradient "
+      "{:4.0f} of {:4.0f}\n",
+      name, inputs, outputs, WrapperRate<A, A>(forward, false, true), RawRate(forward, type, type),
+      WrapperRate<A, A>(input_grad, false, false), RawRate(input_grad, type, type),
+      WrapperRate<A, float>(weight_grad, true, false), RawRate(weight_grad, type, DataType::f32));
 }
 
 void Main(int64_t rows) {

@@ -100,12 +100,13 @@ void Report(const char* name, nn::NetSpec spec, const data::Schema& schema, nn::
   const auto end = Clock::now() + std::chrono::milliseconds(800);
   for (int64_t step = 1; step < 5 || Clock::now() < end; ++step) {
     const auto begin = Clock::now();
-    net->TrainStep(batch, rows, params.data(), buffers.data(), {.step = step, .batch_size = batch_size}, pool, ws.get());
+    net->TrainStep(batch, rows, params.data(), buffers.data(), {.step = step, .batch_size = batch_size}, pool,
+                   ws.get());
     best = std::min(best, Seconds(begin));
   }
   const double flops = net->flops_per_sample() * static_cast<double>(batch_size);
-  fmt::print("{:<10} {} threads, batch {:>5}: {:6.2f} ms, {:6.1f} GFLOP/s, {:.1f} k samples/s\n", name, threads, batch_size,
-             best * 1e3, flops / best * 1e-9, static_cast<double>(batch_size) / best * 1e-3);
+  fmt::print("{:<10} {} threads, batch {:>5}: {:6.2f} ms, {:6.1f} GFLOP/s, {:.1f} k samples/s\n", name, threads,
+             batch_size, best * 1e3, flops / best * 1e-9, static_cast<double>(batch_size) / best * 1e-3);
 }
 
 void Main() {

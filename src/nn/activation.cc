@@ -33,22 +33,20 @@ void Dropout(double rate, uint64_t key, int64_t first_sample, std::type_identity
   SLUICE_DISPATCH(DropoutKernel<A>)(rate, key, first_sample, x, y);
 }
 
-void ConvertToBf16(Matrix<const float> from, Matrix<Bf16> to) {
-  SLUICE_DISPATCH(ConvertKernel<float, Bf16>)(from, to);
-}
+void ConvertToBf16(Matrix<const float> from, Matrix<Bf16> to) { SLUICE_DISPATCH(ConvertKernel<float, Bf16>)(from, to); }
 
 void ConvertToFloat(Matrix<const Bf16> from, Matrix<float> to) {
   SLUICE_DISPATCH(ConvertKernel<Bf16, float>)(from, to);
 }
 
-#define SLUICE_INSTANTIATE(A)                                                                          \
-  template void ActivationForward<A>(Activation, std::type_identity_t<Matrix<const A>>, Matrix<A>);    \
+#define SLUICE_INSTANTIATE(A)                                                                       \
+  template void ActivationForward<A>(Activation, std::type_identity_t<Matrix<const A>>, Matrix<A>); \
   template void Dropout<A>(double, uint64_t, int64_t, std::type_identity_t<Matrix<const A>>, Matrix<A>);
 SLUICE_INSTANTIATE(float)
 SLUICE_INSTANTIATE(Bf16)
 SLUICE_INSTANTIATE(double)
 #undef SLUICE_INSTANTIATE
-#define SLUICE_INSTANTIATE(R, D, G)                                                                                  \
+#define SLUICE_INSTANTIATE(R, D, G)                                                                                \
   template void ActivationBackward<R, D, G>(Activation, std::type_identity_t<Matrix<const R>>, Matrix<const R>, G, \
                                             Matrix<D>, G*);
 SLUICE_INSTANTIATE(float, float, float)

@@ -13,7 +13,7 @@ namespace sluice::nn {
 // equation 2; JAX's default); softplus log(1 + exp(z)).
 enum class Activation { kNone, kRelu, kLeakyRelu, kSigmoid, kTanh, kSilu, kGelu, kSoftplus };
 
-const std::vector<std::string>& ActivationNames();   // none, relu, leaky_relu, ...
+const std::vector<std::string>& ActivationNames();  // none, relu, leaky_relu, ...
 // Errors: kInvalidArgument naming what there is.
 Result<Activation> ParseActivation(const std::string& name);
 

@@ -75,8 +75,7 @@ inline F Value(F z) {
   if constexpr (kKind == Activation::kGelu) {
     return F(0.5) * z * (F(1) + Tanh(F(0.7978845608028654) * (z + F(0.044715) * (z * z * z))));
   }
-  if constexpr (kKind == Activation::kSoftplus)
-    return (z > F(0) || z != z ? z : F(0)) + Log1pUnit(Exp(-std::abs(z)));
+  if constexpr (kKind == Activation::kSoftplus) return (z > F(0) || z != z ? z : F(0)) + Log1pUnit(Exp(-std::abs(z)));
   if constexpr (kKind == Activation::kNone) return z;
 }
 
@@ -213,8 +212,8 @@ void ConvertKernel(Matrix<const From> from, Matrix<To> to) {
   }
 }
 
-#define SLUICE_INSTANTIATE(A)                                                         \
-  template void ActivationForwardKernel<A>(Activation, Matrix<const A>, Matrix<A>);   \
+#define SLUICE_INSTANTIATE(A)                                                       \
+  template void ActivationForwardKernel<A>(Activation, Matrix<const A>, Matrix<A>); \
   template void DropoutKernel<A>(double, uint64_t, int64_t, Matrix<const A>, Matrix<A>);
 SLUICE_INSTANTIATE(float)
 SLUICE_INSTANTIATE(Bf16)

@@ -33,9 +33,7 @@ struct Key {
 static_assert(std::has_unique_object_representations_v<Key>);
 
 struct KeyHash {
-  size_t operator()(const Key& key) const {
-    return HashBytes({reinterpret_cast<const char*>(&key), sizeof(key)});
-  }
+  size_t operator()(const Key& key) const { return HashBytes({reinterpret_cast<const char*>(&key), sizeof(key)}); }
 };
 
 // A primitive with the memory objects of its arguments, whose handles are set before each run.
@@ -55,8 +53,8 @@ struct Context {
   dnnl::engine engine{dnnl::engine::kind::cpu, 0};
   dnnl::stream stream{engine};
   std::unordered_map<Key, std::unique_ptr<Product>, KeyHash> products;
-  bool no_bf16 = false;                          // oneDNN has no bf16 products here
-  AlignedBuffer<float> a_copy, b_copy, c_copy;   // operands of Bf16GemmThroughFloat
+  bool no_bf16 = false;                         // oneDNN has no bf16 products here
+  AlignedBuffer<float> a_copy, b_copy, c_copy;  // operands of Bf16GemmThroughFloat
 
   Product& Find(const Key& key);
   std::unique_ptr<Product> Make(const Key& key);
@@ -151,9 +149,8 @@ void DnnlGemm(Matrix<const A> a, Matrix<const A> b, Matrix<C> c, const GemmOptio
     product.b.set_data_handle(const_cast<A*>(b.data));
     product.c.set_data_handle(c.data);
     if (options.bias != nullptr) product.bias.set_data_handle(const_cast<float*>(options.bias));
-    const dnnl_status_t status =
-        dnnl_primitive_execute(product.primitive.get(), context.stream.get(), static_cast<int>(product.args.size()),
-                               product.args.data());
+    const dnnl_status_t status = dnnl_primitive_execute(product.primitive.get(), context.stream.get(),
+                                                        static_cast<int>(product.args.size()), product.args.data());
     if (status != dnnl_success) throw dnnl::error(status, "execution failed");
   } catch (const dnnl::error& error) {
     if constexpr (std::is_same_v<A, Bf16>) {
@@ -162,9 +159,9 @@ void DnnlGemm(Matrix<const A> a, Matrix<const A> b, Matrix<C> c, const GemmOptio
         return Bf16GemmThroughFloat(a, b, c, options);
       }
     }
-    throw StatusError({StatusCode::kInternal, fmt::format("oneDNN: product [{}, {}] x [{}, {}]: {} (status {})", key.m,
-                                                          key.k, key.k, key.n, error.what(),
-                                                          static_cast<int>(error.status))});
+    throw StatusError(
+        {StatusCode::kInternal, fmt::format("oneDNN: product [{}, {}] x [{}, {}]: {} (status {})", key.m, key.k, key.k,
+                                            key.n, error.what(), static_cast<int>(error.status))});
   }
 }
 

@@ -8,18 +8,19 @@ namespace sluice::nn {
 // What follows a product while its result is in registers.
 template <class T>
 struct GemmOptions {
-  bool transpose_a = false;      // a is stored [k, m]
-  bool transpose_b = false;      // b is stored [n, k]
-  const T* bias = nullptr;       // [n], added to every row
-  bool relu = false;             // max(x, 0) after the bias
-  bool accumulate = false;       // adds to c instead of overwriting it; not with bias or relu
+  bool transpose_a = false;  // a is stored [k, m]
+  bool transpose_b = false;  // b is stored [n, k]
+  const T* bias = nullptr;   // [n], added to every row
+  bool relu = false;         // max(x, 0) after the bias
+  bool accumulate = false;   // adds to c instead of overwriting it; not with bias or relu
 };
 
 // c [m, n] = op(a) [m, k] * op(b) [k, n].
 // Precision    A, C: (float, float), (Bf16, Bf16), (Bf16, float): sums in float; (double, double): plain loops.
 // Memory       views with any ld; transposed operands are read in place. c overlaps neither a nor b.
 // Threads      runs on the calling thread alone; any number of threads may call.
-// Numerics     oneDNN's kernels: the same bits for the same shape on one processor model. A row of c does not depend on the
+// Numerics     oneDNN's kernels: the same bits for the same shape on one processor model. A row of c does not depend on
+// the
 //              number of rows with its AVX-512 kernels; with those of older processors its last bits may.
 // Cost         a primitive is made once per thread and shape and kept (a few ms for a new shape).
 template <class A, class C, class B = std::conditional_t<std::is_same_v<C, double>, double, float>>

@@ -9,8 +9,8 @@ namespace sluice::nn {
 enum class LossKind { kBce, kMse };
 
 struct LossSums {
-  double loss = 0;      // sum of weight * loss
-  double weight = 0;    // sum of sample weights
+  double loss = 0;    // sum of weight * loss
+  double weight = 0;  // sum of sample weights
 };
 
 // Loss and its gradient in one pass. A sample's loss is the sum over its labels of

@@ -12,9 +12,9 @@ TEST(LossTest, BceFollowsItsDefinition) {
   const std::vector<double> logits = {-3, -0.5, 0, 2, 700, -700};
   const std::vector<float> labels = {0, 1, 0.25f, 1, 1, 1};
   std::vector<double> grads(6);
-  const LossSums sums = LossAndGradient<double>(LossKind::kBce, 6, 1, logits.data(), labels.data(), nullptr, 0.5,
-                                                grads.data());
-  double expected = 700;   // the last sample: its logit is far on the wrong side
+  const LossSums sums =
+      LossAndGradient<double>(LossKind::kBce, 6, 1, logits.data(), labels.data(), nullptr, 0.5, grads.data());
+  double expected = 700;  // the last sample: its logit is far on the wrong side
   for (size_t i = 0; i < 4; ++i) {
     const double p = 1 / (1 + std::exp(-logits[i])), y = labels[i];
     expected -= y * std::log(p) + (1 - y) * std::log(1 - p);

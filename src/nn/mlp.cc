@@ -27,8 +27,8 @@ struct MlpOptions : BlockOptions {
 
 struct Layer {
   int64_t inputs = 0, outputs = 0;
-  int64_t weight = 0, bias = 0;   // offsets in the flat buffer
-  int64_t shared_weight = 0;      // bytes into the shared copy, bf16 only
+  int64_t weight = 0, bias = 0;  // offsets in the flat buffer
+  int64_t shared_weight = 0;     // bytes into the shared copy, bf16 only
   Activation activation = Activation::kNone;
   double dropout = 0;
   uint64_t dropout_stream = 0;

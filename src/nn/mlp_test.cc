@@ -55,12 +55,9 @@ TEST(MlpTest, GradientsMatchFiniteDifferences) {
     for (const double dropout : {0.0, 0.4}) {
       for (const bool linear : {false, true}) {
         SCOPED_TRACE(fmt::format("{} dropout {} linear output {}", name, dropout, linear));
-        BlockHarness<double> h("mlp", {5},
-                               {{"layers", Widths{6, 4, 2}},
-                                {"activation", name},
-                                {"dropout", dropout},
-                                {"linear_output", linear}},
-                               6);
+        BlockHarness<double> h(
+            "mlp", {5},
+            {{"layers", Widths{6, 4, 2}}, {"activation", name}, {"dropout", dropout}, {"linear_output", linear}}, 6);
         CheckGradients(h);
       }
     }
@@ -82,8 +79,12 @@ TEST(MlpTest, Bf16FollowsFloatWithinItsRounding) {
     std::vector<std::vector<float>> outs, param_grads, in_grads;
     for (const Precision precision : {Precision::kFp32, Precision::kBf16}) {
       ParamRegistry registry;
-      BuildContext context{.schema = &schema, .name = "m", .input_widths = {inputs}, .precision = precision,
-                           .params = &registry, .request_columns = {}};
+      BuildContext context{.schema = &schema,
+                           .name = "m",
+                           .input_widths = {inputs},
+                           .precision = precision,
+                           .params = &registry,
+                           .request_columns = {}};
       const BlockConfig config =
           MakeBlock("m", "mlp", {}, {{"layers", Widths{48, 32, width}}, {"activation", name}, {"dropout", 0.25}});
       auto block = FindBlockType("mlp")->make_f32(*config.options, context);
@@ -208,8 +209,8 @@ TEST(GemmTest, MatchesTheDefinitionInEveryForm) {
 
 TEST(Bf16Test, RoundsToNearestEven) {
   EXPECT_EQ(ToFloat(ToBf16(1.0f)), 1.0f);
-  EXPECT_EQ(ToFloat(ToBf16(1.00390625f)), 1.0f);           // half way: to even
-  EXPECT_EQ(ToFloat(ToBf16(1.01171875f)), 1.015625f);      // half way: to even, upwards
+  EXPECT_EQ(ToFloat(ToBf16(1.00390625f)), 1.0f);       // half way: to even
+  EXPECT_EQ(ToFloat(ToBf16(1.01171875f)), 1.015625f);  // half way: to even, upwards
   EXPECT_EQ(ToFloat(ToBf16(-1.004f)), -1.0078125f);
   EXPECT_TRUE(std::isinf(ToFloat(ToBf16(3.4e38f))));
   EXPECT_TRUE(std::isnan(ToFloat(ToBf16(std::nanf("1")))));

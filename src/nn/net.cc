@@ -33,9 +33,7 @@ struct Pass {
   double grad_scale = 0;
 
   bool training() const { return ws.step.training; }
-  std::string StepName() const {
-    return training() ? fmt::format("step {}", ws.step.step) : std::string("prediction");
-  }
+  std::string StepName() const { return training() ? fmt::format("step {}", ws.step.step) : std::string("prediction"); }
 
   // body(piece, thread) for every piece; which thread takes which is fixed unless the mode makes it irrelevant.
   template <class Body>
@@ -44,7 +42,8 @@ struct Pass {
       if (ws.deterministic()) {
         for (int piece = thread; piece < ws.num_pieces(); piece += pool.num_threads()) body(piece, thread);
       } else {
-        for (int p = ws.first_piece[static_cast<size_t>(thread)]; p < ws.first_piece[static_cast<size_t>(thread) + 1]; ++p)
+        for (int p = ws.first_piece[static_cast<size_t>(thread)]; p < ws.first_piece[static_cast<size_t>(thread) + 1];
+             ++p)
           body(p, thread);
       }
     };
@@ -61,7 +60,8 @@ struct Pass {
       }
       if constexpr (!std::is_same_v<T, float>) {
         const Range part = PartRange(static_cast<int64_t>(batch.dense.size()), thread, threads);
-        for (int64_t i = part.begin; i < part.end; ++i) ws.dense.data()[i] = static_cast<T>(batch.dense[static_cast<size_t>(i)]);
+        for (int64_t i = part.begin; i < part.end; ++i)
+          ws.dense.data()[i] = static_cast<T>(batch.dense[static_cast<size_t>(i)]);
       }
     };
     if (!graph.prepare_tasks.empty() || !std::is_same_v<T, float>) pool.Run(std::ref(on_thread));
@@ -132,7 +132,8 @@ struct Pass {
       if (node.op) {
         const auto s = static_cast<size_t>(node.sparse);
         if (!node.op->FinishIsIdentity())
-          node.op->FinishBackward(slot.ios[n].samples, slot.partials[s], slot.edge_grads[output], slot.partial_grads[s]);
+          node.op->FinishBackward(slot.ios[n].samples, slot.partials[s], slot.edge_grads[output],
+                                  slot.partial_grads[s]);
       } else {
         slot.ios[n].param_grads = ws.grads(piece, thread);
         node.block->Backward(slot.ios[n]);
@@ -154,19 +155,22 @@ struct Pass {
       throw StatusError(NumericError("{}: block '{}' ({}) gives a value that is not finite{}", StepName(), node.name,
                                      node.type, Culprit(node, slot, samples)));
     }
-    throw StatusError(NumericError("{}: the {} is not finite; check labels and sample weights, of samples {} to {} of the "
-                                   "batch",
-                                   StepName(), training() ? "loss" : "logit", samples.begin, samples.end));
+    throw StatusError(
+        NumericError("{}: the {} is not finite; check labels and sample weights, of samples {} to {} of the "
+                     "batch",
+                     StepName(), training() ? "loss" : "logit", samples.begin, samples.end));
   }
 
-  // What stands before a block that gave a bad value: a table row with field and key, a numeric feature, or a parameter.
+  // What stands before a block that gave a bad value: a table row with field and key, a numeric feature, or a
+  // parameter.
   std::string Culprit(const Node<T>& node, const typename Net<T>::Workspace::Slot& slot, Range samples) {
     if (node.op) {
       const RowsView<T>& view = rows[static_cast<size_t>(node.table)];
       for (const int f : node.op->fields()) {
         const data::FieldColumn& column = batch.fields[static_cast<size_t>(f)];
         for (int64_t i = column.begin(samples.begin); i < column.end(samples.end - 1); ++i) {
-          const Matrix<const T> row{view.rows + view.index[static_cast<size_t>(f)][i] * view.dim, 1, view.dim, view.dim};
+          const Matrix<const T> row{view.rows + view.index[static_cast<size_t>(f)][i] * view.dim, 1, view.dim,
+                                    view.dim};
           if (!AllFinite(row))
             return fmt::format("; field '{}', key {:#018x} of table '{}'", graph.field_names[static_cast<size_t>(f)],
                                column.keys[static_cast<size_t>(i)], node.op->table());
@@ -177,7 +181,8 @@ struct Pass {
     for (const int edge : node.inputs)
       if (edge == 0 && !AllFinite<T>(slot.edges[0])) return "; the numeric features are not finite";
     for (const ParamInfo& param : graph.params.trained.params())
-      if (param.name.rfind(node.name + "/", 0) == 0 && !AllFinite<T>({params + param.offset, 1, param.size, param.size}))
+      if (param.name.rfind(node.name + "/", 0) == 0 &&
+          !AllFinite<T>({params + param.offset, 1, param.size, param.size}))
         return fmt::format("; its parameter '{}' is not finite", param.name);
     return "; it overflows";
   }
@@ -215,7 +220,8 @@ struct Pass {
     }
     const size_t num_nodes = graph.nodes.size();
     const size_t num_sums = graph.sum_nodes.size();
-    // Forward segment k ends before the k-th block with batch sums, whose sums it takes; the last goes on into backward.
+    // Forward segment k ends before the k-th block with batch sums, whose sums it takes; the last goes on into
+    // backward.
     for (size_t k = 0; k <= num_sums; ++k) {
       const size_t begin = k == 0 ? 0 : static_cast<size_t>(graph.sum_nodes[k - 1]);
       const bool last = k == num_sums;

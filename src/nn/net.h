@@ -21,19 +21,19 @@ namespace sluice::nn {
 // A model as a list of blocks in topological order (presets expand to this; nn/presets.h).
 struct NetSpec {
   std::vector<BlockConfig> blocks;
-  std::vector<std::string> outputs;   // edges of width num_labels whose sum is the logit
+  std::vector<std::string> outputs;  // edges of width num_labels whose sum is the logit
   LossKind loss = LossKind::kBce;
-  bool output_bias = true;            // one trained bias per label, added to the logit
+  bool output_bias = true;  // one trained bias per label, added to the logit
   Precision precision = Precision::kFp32;
-  bool deterministic = false;         // one piece per logical chunk instead of one per thread
+  bool deterministic = false;  // one piece per logical chunk instead of one per thread
 };
 
 // A table that the net's operators read.
 struct TableNeed {
   std::string name;
   int64_t dim = 0;
-  std::vector<int> fields;   // schema indices, sorted
-  std::vector<Range> zero_columns;   // columns that new rows start with zeros in, whatever the table's settings say
+  std::vector<int> fields;          // schema indices, sorted
+  std::vector<Range> zero_columns;  // columns that new rows start with zeros in, whatever the table's settings say
 };
 
 // The dense net with its weights-rich operators: a graph of blocks with explicit edges. Holds structure only:
@@ -43,7 +43,7 @@ struct TableNeed {
 template <class T>
 class Net {
  public:
-  class Workspace;   // activations, gradients and scratch of one batch in flight
+  class Workspace;  // activations, gradients and scratch of one batch in flight
   struct DeleteWorkspace {
     void operator()(Workspace* ws) const;
   };
@@ -55,7 +55,7 @@ class Net {
   const ParamLayout& params() const;
   const ParamLayout& buffers() const;
   const std::vector<TableNeed>& tables() const;
-  double flops_per_sample() const;   // dense products, forward and backward, as defined in docs/performance.md
+  double flops_per_sample() const;  // dense products, forward and backward, as defined in docs/performance.md
   // The graph as built, one line per block: name, type, inputs, width, parameters.
   std::string Describe() const;
 

@@ -194,8 +194,8 @@ class Builder {
     for (const ColumnRequest& request : requests) {
       if (share.empty() || request.share != share) continue;
       if (request.columns != columns || request.start != start)
-        return InvalidArgument("operators that share columns '{}' of table '{}' ask for {} and {} of them", share, table,
-                               request.columns, columns);
+        return InvalidArgument("operators that share columns '{}' of table '{}' ask for {} and {} of them", share,
+                               table, request.columns, columns);
       return request.begin;
     }
     const int64_t begin = need.dim;

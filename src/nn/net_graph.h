@@ -15,9 +15,9 @@ namespace sluice::nn {
 struct Edge {
   std::string name;
   int64_t width = 0;
-  int producer = -1;           // node; -1: the numeric features of the batch
-  bool needs_grad = false;     // something trained stands before it
-  int consumers = 0;           // nodes that read it
+  int producer = -1;        // node; -1: the numeric features of the batch
+  bool needs_grad = false;  // something trained stands before it
+  int consumers = 0;        // nodes that read it
   bool is_output = false;
   // Its gradient is the loss's: an output that no block reads.
   bool grad_is_logit_grad() const { return is_output && consumers == 0; }
@@ -27,15 +27,15 @@ struct Edge {
 template <class T>
 struct Node {
   std::string name, type;
-  std::vector<int> inputs;            // edges
-  int output = -1;                    // edge
+  std::vector<int> inputs;  // edges
+  int output = -1;          // edge
   std::unique_ptr<Block<T>> block;
   std::unique_ptr<SparseOp<T>> op;
-  int table = -1;                     // of op
-  int sparse = -1;                    // index among the operators
-  std::vector<uint8_t> accumulate;    // per input: another consumer wrote the gradient before
-  int64_t sums_begin = 0;             // of its batch sums among those of the net
-  int64_t shared_begin = 0;           // bytes into the shared memory of prepared weights
+  int table = -1;                   // of op
+  int sparse = -1;                  // index among the operators
+  std::vector<uint8_t> accumulate;  // per input: another consumer wrote the gradient before
+  int64_t sums_begin = 0;           // of its batch sums among those of the net
+  int64_t shared_begin = 0;         // bytes into the shared memory of prepared weights
 };
 
 // The structure of a net: what Build makes from a spec and what the executor walks. Nodes are in topological order.
@@ -44,18 +44,18 @@ struct Graph {
   NetSpec spec;
   int64_t num_labels = 0;
   int64_t num_dense = 0;
-  std::vector<Edge> edges;            // edge 0 is "dense"
+  std::vector<Edge> edges;  // edge 0 is "dense"
   std::vector<Node<T>> nodes;
-  std::vector<int> outputs;           // edges
-  std::vector<int> sparse_nodes;      // nodes with an operator
-  std::vector<int> sum_nodes;         // nodes with batch sums, in order
+  std::vector<int> outputs;       // edges
+  std::vector<int> sparse_nodes;  // nodes with an operator
+  std::vector<int> sum_nodes;     // nodes with batch sums, in order
   std::vector<TableNeed> tables;
   ParamRegistry params;
-  int64_t output_bias = -1;           // offset, or -1
+  int64_t output_bias = -1;  // offset, or -1
   int64_t num_sums = 0;
   int64_t shared_size = 0;
-  std::vector<std::pair<int, int>> prepare_tasks;   // (node, task)
-  std::vector<std::string> field_names;             // of the schema
+  std::vector<std::pair<int, int>> prepare_tasks;  // (node, task)
+  std::vector<std::string> field_names;            // of the schema
 };
 
 // Errors: kInvalidArgument naming block and edge: a name twice, an unknown block type or edge, a cycle, a block whose

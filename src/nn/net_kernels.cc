@@ -6,7 +6,7 @@ template <class T>
 bool SumParts(const T* parts, int64_t stride, int num_parts, T* out, int64_t n) {
   // Blocks that stay in the first-level cache while the parts are added one after another.
   constexpr int64_t kBlock = 2048;
-  T check = 0;   // x - x is 0 for finite x, else NaN
+  T check = 0;  // x - x is 0 for finite x, else NaN
   for (int64_t begin = 0; begin < n; begin += kBlock) {
     const int64_t end = begin + kBlock < n ? begin + kBlock : n;
     if (out != parts) {

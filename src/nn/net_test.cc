@@ -10,7 +10,7 @@
 
 namespace sluice::nn {
 
-int64_t NumAllocations();   // allocation_counter_test.cc
+int64_t NumAllocations();  // allocation_counter_test.cc
 
 namespace {
 
@@ -325,16 +325,20 @@ TEST(NetTest, GraphErrorsNameBlockAndEdge) {
     spec.outputs = std::move(outputs);
     return spec;
   };
-  const auto has = [](const std::string& text, const std::string& part) { return text.find(part) != std::string::npos; };
+  const auto has = [](const std::string& text, const std::string& part) {
+    return text.find(part) != std::string::npos;
+  };
   std::string error = BuildError(spec_of({MakeBlock("a", "mlp", {"dens"}, one)}, {"a"}), schema);
   EXPECT_TRUE(has(error, "'a'") && has(error, "'dens'")) << error;
   error = BuildError(spec_of({MakeBlock("a", "sum", {"b"}), MakeBlock("b", "sum", {"a"})}, {"a"}), schema);
   EXPECT_TRUE(has(error, "cycle") && has(error, "a, b")) << error;
-  error = BuildError(spec_of({MakeBlock("a", "mlp", {"dense"}, one), MakeBlock("b", "mlp", {"dense"}, one)}, {"a"}), schema);
+  error = BuildError(spec_of({MakeBlock("a", "mlp", {"dense"}, one), MakeBlock("b", "mlp", {"dense"}, one)}, {"a"}),
+                     schema);
   EXPECT_TRUE(has(error, "'b' is used by no block")) << error;
   error = BuildError(spec_of({MakeBlock("a", "mlp", {"dense"}, {{"layers", Widths{3}}})}, {"a"}), schema);
   EXPECT_TRUE(has(error, "'a' has width 3")) << error;
-  error = BuildError(spec_of({MakeBlock("a", "mlp", {"dense"}, one), MakeBlock("a", "mlp", {"dense"}, one)}, {"a"}), schema);
+  error = BuildError(spec_of({MakeBlock("a", "mlp", {"dense"}, one), MakeBlock("a", "mlp", {"dense"}, one)}, {"a"}),
+                     schema);
   EXPECT_TRUE(has(error, "two blocks are named 'a'")) << error;
   error = BuildError(spec_of({MakeBlock("a", "mlp", {"dense"}, one)}, {"c"}), schema);
   EXPECT_TRUE(has(error, "'c'")) << error;
@@ -360,7 +364,9 @@ TEST(NetTest, ValuesThatAreNotFiniteAreNamed) {
   const float nan = std::numeric_limits<float>::quiet_NaN();
   Problem<float> clean(*net, schema, 100);
   clean.step.step = 17;
-  const auto has = [](const std::string& text, const std::string& part) { return text.find(part) != std::string::npos; };
+  const auto has = [](const std::string& text, const std::string& part) {
+    return text.find(part) != std::string::npos;
+  };
   EXPECT_EQ(StepError(*net, clean), "");
   {
     Problem<float> p = clean;

@@ -28,8 +28,7 @@ void Net<T>::Workspace::Plan() {
   edges_are_whole_ = !graph_.sum_nodes.empty();
   for (const Edge& edge : graph_.edges) {
     Place value, grad;
-    const bool from_op =
-        edge.producer >= 0 && graph_.nodes[static_cast<size_t>(edge.producer)].op != nullptr;
+    const bool from_op = edge.producer >= 0 && graph_.nodes[static_cast<size_t>(edge.producer)].op != nullptr;
     const bool identity = from_op && graph_.nodes[static_cast<size_t>(edge.producer)].op->FinishIsIdentity();
     const bool whole = edges_are_whole_ || identity;
     if (edge.producer >= 0) value = NewPlace(edge.width, whole);
@@ -116,8 +115,8 @@ void Net<T>::Workspace::Prepare(int64_t size, int num_threads) {
 
 template <class T>
 Matrix<T> Net<T>::Workspace::View(const Place& place, int slot, Range samples) {
-  if (place.whole) return {whole_.data() + place.offset * capacity_ + samples.begin * place.ld, samples.size(),
-                           place.width, place.ld};
+  if (place.whole)
+    return {whole_.data() + place.offset * capacity_ + samples.begin * place.ld, samples.size(), place.width, place.ld};
   T* memory = slot_memory_.data() + static_cast<int64_t>(slot) * slot_capacity_ * slot_row_;
   return {memory + place.offset * slot_capacity_, samples.size(), place.width, place.ld};
 }

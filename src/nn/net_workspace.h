@@ -43,9 +43,9 @@ class Net<T>::Workspace {
 
   // Views of a slot, after Bind.
   struct Slot {
-    std::vector<Matrix<T>> edges, edge_grads;       // per edge; edge 0 and edges without gradient have no gradient
-    std::vector<Matrix<T>> partials, partial_grads; // per operator
-    std::vector<BlockIo<T>> ios;                    // per node
+    std::vector<Matrix<T>> edges, edge_grads;        // per edge; edge 0 and edges without gradient have no gradient
+    std::vector<Matrix<T>> partials, partial_grads;  // per operator
+    std::vector<BlockIo<T>> ios;                     // per node
   };
   std::vector<Slot> slots;
 
@@ -54,12 +54,12 @@ class Net<T>::Workspace {
   Matrix<T> PartialGrad(int sparse);
 
   int64_t batch_size = 0;
-  AlignedBuffer<T> logits, logit_grads;   // [batch_size, num_labels]
-  AlignedBuffer<T> dense;                 // [batch_size, num_dense] where T is not float
-  AlignedBuffer<std::byte> shared;        // prepared weights
-  std::vector<double> sums;               // [pieces, num_sums]
-  std::vector<double> forward_totals, backward_totals;   // [num_sums]
-  std::vector<LossSums> losses;           // per piece
+  AlignedBuffer<T> logits, logit_grads;                 // [batch_size, num_labels]
+  AlignedBuffer<T> dense;                               // [batch_size, num_dense] where T is not float
+  AlignedBuffer<std::byte> shared;                      // prepared weights
+  std::vector<double> sums;                             // [pieces, num_sums]
+  std::vector<double> forward_totals, backward_totals;  // [num_sums]
+  std::vector<LossSums> losses;                         // per piece
   LossSums loss;
   StepInfo step;
 
@@ -68,7 +68,7 @@ class Net<T>::Workspace {
   struct Place {
     int64_t width = 0, ld = 0;
     bool whole = false;
-    int64_t offset = 0;       // elements per row of the memory of its kind
+    int64_t offset = 0;  // elements per row of the memory of its kind
   };
   void Plan();
   Place NewPlace(int64_t width, bool whole);
@@ -79,13 +79,13 @@ class Net<T>::Workspace {
   const bool deterministic_;
   bool edges_are_whole_ = false;
   int num_threads_ = 0;
-  int64_t capacity_ = 0, slot_capacity_ = 0;   // rows
+  int64_t capacity_ = 0, slot_capacity_ = 0;  // rows
   int num_slots_ = 0;
   std::vector<Place> edge_places_, edge_grad_places_, partial_places_, partial_grad_places_;
-  int64_t whole_row_ = 0, slot_row_ = 0;       // elements per row
+  int64_t whole_row_ = 0, slot_row_ = 0;  // elements per row
   AlignedBuffer<T> whole_, slot_memory_, grads_;
   std::vector<AlignedBuffer<std::byte>> states_;
-  std::vector<int64_t> state_begin_;           // per node, in the state memory of a slot
+  std::vector<int64_t> state_begin_;  // per node, in the state memory of a slot
 };
 
 }  // namespace sluice::nn

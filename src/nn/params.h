@@ -10,12 +10,12 @@ enum class Init { kZero, kOne, kXavierUniform, kHeUniform, kNormal };
 
 // One named parameter (or buffer) in a flat span of the net.
 struct ParamInfo {
-  std::string name;             // "deep/layer0/weight"
-  std::vector<int64_t> shape;   // weights are [inputs, outputs], row-major
-  int64_t offset = 0;           // in elements; a multiple of kParamAlignment
+  std::string name;            // "deep/layer0/weight"
+  std::vector<int64_t> shape;  // weights are [inputs, outputs], row-major
+  int64_t offset = 0;          // in elements; a multiple of kParamAlignment
   int64_t size = 0;
   Init init = Init::kZero;
-  double scale = 1.0;           // standard deviation of kNormal
+  double scale = 1.0;  // standard deviation of kNormal
 };
 
 inline constexpr int64_t kParamAlignment = 16;

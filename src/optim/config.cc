@@ -37,8 +37,8 @@ Result<Rule> MakeRule(const OptimizerConfig& config) {
     known = true;
   }
   if (!known) {
-    return InvalidArgument(
-        "optimizer.name: '{}' is none of sgd, momentum, adagrad, rowwise_adagrad, ftrl, adam, adamw", config.name);
+    return InvalidArgument("optimizer.name: '{}' is none of sgd, momentum, adagrad, rowwise_adagrad, ftrl, adam, adamw",
+                           config.name);
   }
   const bool adam = rule.kind == RuleKind::kAdam || rule.kind == RuleKind::kAdamW;
   if (!(config.learning_rate >= 0))

@@ -26,8 +26,8 @@ double Schedule::Factor(int64_t step) const {
   if (c.kind == "polynomial" || c.kind == "cosine") {
     const double span = static_cast<double>(c.total_steps - c.warmup_steps);
     const double progress = std::min(1.0, static_cast<double>(after_warmup) / span);
-    const double shape = c.kind == "cosine" ? 0.5 * (1 + std::cos(std::numbers::pi * progress))
-                                            : std::pow(1 - progress, c.power);
+    const double shape =
+        c.kind == "cosine" ? 0.5 * (1 + std::cos(std::numbers::pi * progress)) : std::pow(1 - progress, c.power);
     return c.end_factor + (1 - c.end_factor) * shape;
   }
   return 1.0;

@@ -26,31 +26,34 @@ struct ScheduleConfig {
              .choices = {"constant", "step", "polynomial", "cosine", "plateau"}});
     v.Field("warmup_steps", warmup_steps,
             {.text = "The rate rises linearly from 1/n of itself over the first n steps; every kind has it.",
-             .unit = "steps", .min = 0});
+             .unit = "steps",
+             .min = 0});
     v.Field("total_steps", total_steps,
             {.text = "polynomial, cosine: steps, warm-up included, after which end_factor is reached.",
-             .unit = "steps", .min = 0});
+             .unit = "steps",
+             .min = 0});
     v.Field("step_size", step_size,
-            {.text = "step: the rate is multiplied by gamma every so many steps after warm-up.", .unit = "steps",
+            {.text = "step: the rate is multiplied by gamma every so many steps after warm-up.",
+             .unit = "steps",
              .min = 0});
     v.Field("gamma", gamma, {.text = "step, plateau: the factor of one decay.", .min = 0, .max = 1});
     v.Field("power", power, {.text = "polynomial: its exponent; 1 is linear.", .min = 0});
     v.Field("end_factor", end_factor,
             {.text = "polynomial, cosine, plateau: the rate never falls below this share of the configured one.",
-             .min = 0, .max = 1});
+             .min = 0,
+             .max = 1});
     v.Field("patience", patience,
             {.text = "plateau: evaluations without improvement before a decay.", .unit = "evaluations", .min = 0});
-    v.Field("min_delta", min_delta,
-            {.text = "plateau: an improvement smaller than this counts as none.", .min = 0});
+    v.Field("min_delta", min_delta, {.text = "plateau: an improvement smaller than this counts as none.", .min = 0});
   }
 };
 
 // What a schedule must remember in a checkpoint; the other kinds are functions of the step alone.
 struct ScheduleState {
-  double factor = 1.0;       // product of plateau decays so far
-  double best = 0.0;         // best observation, larger is better
+  double factor = 1.0;  // product of plateau decays so far
+  double best = 0.0;    // best observation, larger is better
   int64_t num_observed = 0;
-  int64_t num_bad = 0;       // observations since the best or the last decay
+  int64_t num_bad = 0;  // observations since the best or the last decay
 };
 
 // Threads      a value type; LearningRate may run concurrently with itself.

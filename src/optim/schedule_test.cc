@@ -32,8 +32,7 @@ TEST(ScheduleTest, StepDecaysEverySoManySteps) {
 }
 
 TEST(ScheduleTest, PolynomialEndsAtEndFactor) {
-  const Schedule schedule =
-      MakeOrDie({.kind = "polynomial", .total_steps = 100, .power = 2, .end_factor = 0.1}, 1.0);
+  const Schedule schedule = MakeOrDie({.kind = "polynomial", .total_steps = 100, .power = 2, .end_factor = 0.1}, 1.0);
   EXPECT_NEAR(schedule.LearningRate(50), 0.1 + 0.9 * 0.25, 1e-12);
   EXPECT_NEAR(schedule.LearningRate(100), 0.1, 1e-12);
   EXPECT_NEAR(schedule.LearningRate(1000), 0.1, 1e-12);

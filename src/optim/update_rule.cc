@@ -106,14 +106,14 @@ void ScaleSpan(T* x, int64_t n, T factor) {
 
 double ClipFactor(double norm, double max_norm) { return max_norm > 0 && norm > max_norm ? max_norm / norm : 1.0; }
 
-#define SLUICE_INSTANTIATE(T)                                                                                       \
-  template PreparedRule<T> Prepare<T>(const Rule&, int64_t);                                                        \
-  template void UpdateRows<T>(const PreparedRule<T>&, const RowsUpdate<T>&);                                        \
-  template void UpdateRow<T>(const Rule&, int64_t, int64_t, T*, const T*, T*, int64_t);                             \
-  template void UpdateSpan<T>(const Rule&, int64_t, T*, const T*, T*, int64_t, int64_t, int64_t);                   \
-  template void InitSlots<T>(const Rule&, T*, int64_t);                                                             \
-  template void InitSpanSlots<T>(const Rule&, T*, int64_t);                                                         \
-  template double SumOfSquares<T>(const T*, int64_t);                                                               \
+#define SLUICE_INSTANTIATE(T)                                                                     \
+  template PreparedRule<T> Prepare<T>(const Rule&, int64_t);                                      \
+  template void UpdateRows<T>(const PreparedRule<T>&, const RowsUpdate<T>&);                      \
+  template void UpdateRow<T>(const Rule&, int64_t, int64_t, T*, const T*, T*, int64_t);           \
+  template void UpdateSpan<T>(const Rule&, int64_t, T*, const T*, T*, int64_t, int64_t, int64_t); \
+  template void InitSlots<T>(const Rule&, T*, int64_t);                                           \
+  template void InitSpanSlots<T>(const Rule&, T*, int64_t);                                       \
+  template double SumOfSquares<T>(const T*, int64_t);                                             \
   template void ScaleSpan<T>(T*, int64_t, T);
 SLUICE_INSTANTIATE(float)
 SLUICE_INSTANTIATE(double)

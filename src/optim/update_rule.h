@@ -18,19 +18,19 @@ struct Rule {
   double learning_rate = 0.01;
   double momentum = 0.9;
   double beta1 = 0.9, beta2 = 0.999;
-  double epsilon = 1e-8;              // added outside the square root
-  double initial_accumulator = 0.0;   // Adagrad, FTRL
+  double epsilon = 1e-8;             // added outside the square root
+  double initial_accumulator = 0.0;  // Adagrad, FTRL
   double ftrl_beta = 1.0;
-  double ftrl_power = 0.5;            // learning-rate power, 0.5 as published
+  double ftrl_power = 0.5;  // learning-rate power, 0.5 as published
   double l1 = 0.0, l2 = 0.0;
-  double weight_decay = 0.0;          // AdamW, decoupled: w -= learning_rate * weight_decay * w
-  double clip_value = 0.0;            // each gradient element to [-c, c]; 0: off
-  bool lazy_decay = false;            // rows: momentum, Adam and AdamW first decay slots for the steps a row missed
+  double weight_decay = 0.0;  // AdamW, decoupled: w -= learning_rate * weight_decay * w
+  double clip_value = 0.0;    // each gradient element to [-c, c]; 0: off
+  bool lazy_decay = false;    // rows: momentum, Adam and AdamW first decay slots for the steps a row missed
 };
 
 // Slots kept beside `n` weights of one row or span: SlotsPerWeight(rule) * n + SlotsPerRow(rule) scalars.
 int SlotsPerWeight(RuleKind kind);
-int SlotsPerRow(RuleKind kind);      // 1 for row-wise Adagrad (its accumulator), else 0
+int SlotsPerRow(RuleKind kind);  // 1 for row-wise Adagrad (its accumulator), else 0
 inline int64_t NumSlots(RuleKind kind, int64_t n) { return SlotsPerWeight(kind) * n + SlotsPerRow(kind); }
 
 // A flat span has no rows: row-wise Adagrad acts on it as Adagrad.
@@ -70,7 +70,8 @@ struct RowsUpdate {
 };
 
 // One optimizer step on rows. A row's result does not depend on which other rows share the call.
-// Semantics    g is the summed gradient of the whole batch for this row. `step` counts from 1; `missed` is the number of
+// Semantics    g is the summed gradient of the whole batch for this row. `step` counts from 1; `missed` is the number
+// of
 //              steps between the row's last update and this one (0: it was updated in the step before, or is new),
 //              used by lazy_decay only.
 // Threads      pure; rows may be updated concurrently.
@@ -83,8 +84,8 @@ template <class T>
 void UpdateRow(const Rule& rule, int64_t step, int64_t missed, T* w, const T* g, T* slots, int64_t n);
 
 // The same for a flat span of dense weights (kRowwiseAdagrad acts as kAdagrad). Slots are slot-major over `span_size`:
-// slot s of element i lies at slots[s * span_size + i]; updates elements [begin, end). Result per element; so ranges may
-// be cut anywhere and run concurrently.
+// slot s of element i lies at slots[s * span_size + i]; updates elements [begin, end). Result per element; so ranges
+// may be cut anywhere and run concurrently.
 template <class T>
 void UpdateSpan(const Rule& rule, int64_t step, T* w, const T* g, T* slots, int64_t span_size, int64_t begin,
                 int64_t end);

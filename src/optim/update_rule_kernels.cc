@@ -181,10 +181,10 @@ void ScaleKernel(T* x, int64_t n, T factor) {
   for (int64_t i = 0; i < n; ++i) x[i] *= factor;
 }
 
-#define SLUICE_INSTANTIATE(T)                                                                          \
-  template void UpdateRowsKernel<T>(const PreparedRule<T>&, const RowsUpdate<T>&);                     \
+#define SLUICE_INSTANTIATE(T)                                                                            \
+  template void UpdateRowsKernel<T>(const PreparedRule<T>&, const RowsUpdate<T>&);                       \
   template void UpdateElementsKernel<T>(const PreparedRule<T>&, int64_t, T*, const T*, T*, T*, int64_t); \
-  template double SumOfSquaresKernel<T>(const T*, int64_t);                                            \
+  template double SumOfSquaresKernel<T>(const T*, int64_t);                                              \
   template void ScaleKernel<T>(T*, int64_t, T);
 SLUICE_INSTANTIATE(float)
 SLUICE_INSTANTIATE(double)

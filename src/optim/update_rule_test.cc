@@ -221,8 +221,7 @@ TEST(UpdateRuleTest, BatchOfRowsEqualsRowByRow) {
       grad_pointers.push_back(grads.data() + i * dim);
       missed.push_back(i % 3);
     }
-    UpdateRows(Prepare<float>(rule, 4),
-               {row_pointers.data(), grad_pointers.data(), missed.data(), n, dim, offset});
+    UpdateRows(Prepare<float>(rule, 4), {row_pointers.data(), grad_pointers.data(), missed.data(), n, dim, offset});
     for (int64_t i = 0; i < n; ++i) {
       float* row = expected.data() + ((i * 7) % n) * stride;
       UpdateRow(rule, 4, i % 3, row, grads.data() + i * dim, row + offset, dim);
