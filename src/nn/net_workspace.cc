@@ -9,7 +9,7 @@ namespace sluice::nn {
 namespace {
 
 // Rows that one pass through the net takes: large enough for the products' kernels, small enough that a piece's
-// activations stay in the second-level cache. Measured; see docs/performance.md.
+// activations stay near the core that made them.
 constexpr int64_t kPieceRows = 1024;
 
 }  // namespace
