@@ -19,7 +19,7 @@ template <class T>
 std::vector<T> Values(const SafetensorsReader& reader, const std::string& tensor) {
   const std::vector<std::byte> bytes = reader.Read(tensor).value();
   std::vector<T> values(bytes.size() / sizeof(T));
-  std::memcpy(values.data(), bytes.data(), bytes.size());
+  if (!bytes.empty()) std::memcpy(values.data(), bytes.data(), bytes.size());
   return values;
 }
 
