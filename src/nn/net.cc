@@ -4,8 +4,10 @@
 #include <atomic>
 #include <cmath>
 #include <functional>
+#include <utility>
 
 #include "base/check.h"
+#include "nn/matrix_ops.h"
 #include "nn/net_graph.h"
 #include "nn/net_kernels.h"
 #include "nn/net_workspace.h"
@@ -21,6 +23,15 @@ bool AllFinite(Matrix<const T> x) {
   return true;
 }
 
+// The columns of an operator's partials, of samples `range`.
+template <class P, class T>
+Matrix<P> ColumnsOf(const Graph<T>& graph, const Node<T>& node, PartialColumns<P> columns, Range range) {
+  const bool max = node.op->reduction() == Reduction::kMax;
+  const int64_t ld = max ? graph.max_columns : graph.sum_columns;
+  return {(max ? columns.max : columns.sum) + range.begin * ld + node.partial_begin, range.size(),
+          node.op->partial_width(), ld};
+}
+
 // One batch's way through the net. Lives on the stack of TrainStep or Predict.
 template <class T>
 struct Pass {
@@ -31,6 +42,7 @@ struct Pass {
   ThreadPool& pool;
   typename Net<T>::Workspace& ws;
   double grad_scale = 0;
+  const StepParts<T>* parts = nullptr;
 
   bool training() const { return ws.step.training; }
   std::string StepName() const { return training() ? fmt::format("step {}", ws.step.step) : std::string("prediction"); }
@@ -74,7 +86,10 @@ struct Pass {
       if (node.op) {
         const auto s = static_cast<size_t>(node.sparse);
         const Range samples = slot.ios[n].samples;
-        node.op->Partial(batch, rows[static_cast<size_t>(node.table)], samples, slot.partials[s]);
+        if (parts != nullptr && parts->has_partials)
+          CopyMatrix(ColumnsOf<const T>(graph, node, parts->partials, samples), slot.partials[s]);
+        else
+          node.op->Partial(batch, rows[static_cast<size_t>(node.table)], samples, slot.partials[s]);
         if (!node.op->FinishIsIdentity())
           node.op->Finish(samples, slot.partials[s], slot.edges[static_cast<size_t>(node.output)]);
       } else {
@@ -165,6 +180,7 @@ struct Pass {
   // parameter.
   std::string Culprit(const Node<T>& node, const typename Net<T>::Workspace::Slot& slot, Range samples) {
     if (node.op) {
+      if (parts != nullptr) return {};
       const RowsView<T>& view = rows[static_cast<size_t>(node.table)];
       for (const int f : node.op->fields()) {
         const data::FieldColumn& column = batch.fields[static_cast<size_t>(f)];
@@ -191,7 +207,7 @@ struct Pass {
     return std::all_of(batch.dense.begin(), batch.dense.end(), [](float x) { return std::isfinite(x); });
   }
 
-  // The sums of all pieces, in piece order, into `totals`.
+  // The sums of all pieces, in piece order, and of all ranks, into `totals`.
   void CombineSums(const Node<T>& node, std::vector<double>* totals) {
     for (int64_t s = node.sums_begin; s < node.sums_begin + node.block->num_batch_sums(); ++s) {
       double sum = 0;
@@ -199,6 +215,8 @@ struct Pass {
         sum += ws.sums[static_cast<size_t>(piece * graph.num_sums + s)];
       (*totals)[static_cast<size_t>(s)] = sum;
     }
+    if (parts != nullptr && parts->reduce_sums)
+      parts->reduce_sums({totals->data() + node.sums_begin, static_cast<size_t>(node.block->num_batch_sums())});
   }
   double* PieceSums(const Node<T>& node, int piece) {
     double* sums = ws.sums.data() + piece * graph.num_sums + node.sums_begin;
@@ -253,7 +271,8 @@ struct Pass {
     SumGradients();
     for (const int index : graph.sum_nodes) {
       const Node<T>& node = graph.nodes[static_cast<size_t>(index)];
-      node.block->UpdateBuffers(ws.forward_totals.data() + node.sums_begin, ws.batch_size, buffers);
+      node.block->UpdateBuffers(ws.forward_totals.data() + node.sums_begin,
+                                parts != nullptr ? ws.step.batch_size : ws.batch_size, buffers);
     }
     ws.loss = {};
     for (int piece = 0; piece < ws.num_pieces(); ++piece) {
@@ -315,13 +334,15 @@ template <class T>
 struct Net<T>::Impl {
   Graph<T> graph;
 
-  void CheckBatch(const data::Batch& batch, const std::vector<RowsView<T>>& rows, bool training) const {
+  void CheckBatch(const data::Batch& batch, const std::vector<RowsView<T>>& rows, bool training,
+                  const StepParts<T>* parts) const {
     const auto size = static_cast<size_t>(batch.size);
     SLUICE_CHECK(batch.size >= 0 && batch.dense.size() == size * static_cast<size_t>(graph.num_dense),
                  "batch of {} has {} numeric values, {} columns", batch.size, batch.dense.size(), graph.num_dense);
     SLUICE_CHECK(!training || batch.labels.size() == size * static_cast<size_t>(graph.num_labels),
                  "batch of {} has {} labels, {} columns", batch.size, batch.labels.size(), graph.num_labels);
-    SLUICE_CHECK(rows.size() == graph.tables.size(), "{} row views for {} tables", rows.size(), graph.tables.size());
+    const bool has_partials = parts != nullptr && parts->has_partials;
+    SLUICE_CHECK(has_partials || rows.size() == graph.tables.size(), "{} row views for {} tables", rows.size(), graph.tables.size());
   }
 };
 
@@ -334,6 +355,12 @@ template <class T>
 Result<std::unique_ptr<Net<T>>> Net<T>::Build(const NetSpec& spec, const data::Schema& schema) {
   SLUICE_ASSIGN_OR_RETURN(Graph<T> graph, BuildGraph<T>(spec, schema));
   std::unique_ptr<Net<T>> net(new Net<T>());
+  for (const int index : graph.sparse_nodes) {
+    Node<T>& node = graph.nodes[static_cast<size_t>(index)];
+    int64_t& columns = node.op->reduction() == Reduction::kMax ? graph.max_columns : graph.sum_columns;
+    node.partial_begin = columns;
+    columns += node.op->partial_width();
+  }
   net->impl_->graph = std::move(graph);
   return net;
 }
@@ -390,40 +417,40 @@ typename Net<T>::WorkspacePtr Net<T>::MakeWorkspace() const {
 
 template <class T>
 void Net<T>::TrainStep(const data::Batch& batch, const std::vector<RowsView<T>>& rows, const T* params, T* buffers,
-                       const StepInfo& step, ThreadPool& pool, Workspace* ws) const {
-  impl_->CheckBatch(batch, rows, true);
+                       const StepInfo& step, ThreadPool& pool, Workspace* ws, const StepParts<T>* parts) const {
+  impl_->CheckBatch(batch, rows, true, parts);
   ws->step = step;
   ws->step.training = true;
   ws->Prepare(batch.size, pool.num_threads());
-  double weight = static_cast<double>(batch.size);
-  if (!batch.sample_weights.empty()) {
+  double weight = parts != nullptr ? parts->weight : static_cast<double>(batch.size);
+  if (parts == nullptr && !batch.sample_weights.empty()) {
     weight = 0;
     for (const float w : batch.sample_weights) weight += static_cast<double>(w);
   }
-  Pass<T> pass{impl_->graph, batch, rows, params, pool, *ws, weight > 0 ? 1 / weight : 0.0};
+  Pass<T> pass{impl_->graph, batch, rows, params, pool, *ws, weight > 0 ? 1 / weight : 0.0, parts};
   pass.Train(buffers);
 }
 
 template <class T>
 void Net<T>::Predict(const data::Batch& batch, const std::vector<RowsView<T>>& rows, const T* params, const T* buffers,
-                     ThreadPool& pool, Workspace* ws) const {
-  impl_->CheckBatch(batch, rows, false);
+                     ThreadPool& pool, Workspace* ws, const StepParts<T>* parts) const {
+  impl_->CheckBatch(batch, rows, false, parts);
   ws->step = {};
   ws->step.batch_size = batch.size;
   ws->Prepare(batch.size, pool.num_threads());
-  Pass<T> pass{impl_->graph, batch, rows, params, pool, *ws};
+  Pass<T> pass{impl_->graph, batch, rows, params, pool, *ws, 0, parts};
   pass.Predict(buffers);
 }
 
 template <class T>
-void Net<T>::RowGradients(const data::Batch& batch, const std::vector<RowsView<T>>& rows, int table, Range range,
-                          Workspace* ws, T* row_grads) const {
-  const RowsView<T>& view = rows[static_cast<size_t>(table)];
+template <class MatricesOf>
+void Net<T>::AddRowGradients(const data::Batch& batch, const RowsView<T>& view, int table, Range range,
+                             const MatricesOf& matrices_of, T* row_grads) const {
   std::fill(row_grads + range.begin * view.dim, row_grads + range.end * view.dim, T(0));
   for (const int index : impl_->graph.sparse_nodes) {
     const Node<T>& node = impl_->graph.nodes[static_cast<size_t>(index)];
     if (node.table != table) continue;
-    const Matrix<T> partial = ws->Partial(node.sparse), partial_grad = ws->PartialGrad(node.sparse);
+    const auto [partial, partial_grad] = matrices_of(node);
     for (const int field : node.op->fields()) {
       if (!view.row_range.empty()) {
         const Range& has = view.row_range[static_cast<size_t>(field)];
@@ -432,6 +459,55 @@ void Net<T>::RowGradients(const data::Batch& batch, const std::vector<RowsView<T
       node.op->AddRowGradients(batch, view, field, range, partial, partial_grad, row_grads);
     }
   }
+}
+
+template <class T>
+void Net<T>::RowGradients(const data::Batch& batch, const std::vector<RowsView<T>>& rows, int table, Range range,
+                          Workspace* ws, T* row_grads) const {
+  const auto matrices_of = [&](const Node<T>& node) {
+    return std::pair(ws->Partial(node.sparse), ws->PartialGrad(node.sparse));
+  };
+  AddRowGradients(batch, rows[static_cast<size_t>(table)], table, range, matrices_of, row_grads);
+}
+
+template <class T>
+void Net<T>::RowGradients(const data::Batch& batch, const std::vector<RowsView<T>>& rows, int table, Range range,
+                          PartialColumns<T> partials, PartialColumns<T> partial_grads, T* row_grads) const {
+  const Range all{0, batch.size};
+  const auto matrices_of = [&](const Node<T>& node) {
+    // What is summed has no use for its partial in the gradient.
+    const bool max = node.op->reduction() == Reduction::kMax;
+    return std::pair(max ? ColumnsOf(impl_->graph, node, partials, all) : Matrix<T>{},
+                     ColumnsOf(impl_->graph, node, partial_grads, all));
+  };
+  AddRowGradients(batch, rows[static_cast<size_t>(table)], table, range, matrices_of, row_grads);
+}
+
+template <class T>
+int64_t Net<T>::partial_columns(Reduction reduction) const {
+  return reduction == Reduction::kMax ? impl_->graph.max_columns : impl_->graph.sum_columns;
+}
+
+template <class T>
+void Net<T>::Partials(const data::Batch& batch, const std::vector<RowsView<T>>& rows, ThreadPool& pool,
+                      PartialColumns<T> out) const {
+  pool.ForParts(batch.size, [&](Range samples, int) {
+    for (const int index : impl_->graph.sparse_nodes) {
+      const Node<T>& node = impl_->graph.nodes[static_cast<size_t>(index)];
+      node.op->Partial(batch, rows[static_cast<size_t>(node.table)], samples,
+                       ColumnsOf(impl_->graph, node, out, samples));
+    }
+  });
+}
+
+template <class T>
+void Net<T>::PartialGradients(ThreadPool& pool, Workspace* ws, PartialColumns<T> out) const {
+  pool.ForParts(ws->batch_size, [&](Range samples, int) {
+    for (const int index : impl_->graph.sparse_nodes) {
+      const Node<T>& node = impl_->graph.nodes[static_cast<size_t>(index)];
+      CopyMatrix<T>(ws->PartialGrad(node.sparse).Rows(samples), ColumnsOf(impl_->graph, node, out, samples));
+    }
+  });
 }
 
 template <class T>
@@ -445,6 +521,10 @@ LossSums Net<T>::loss(const Workspace& ws) {
 template <class T>
 const T* Net<T>::dense_grad(const Workspace& ws) {
   return ws.dense_grad();
+}
+template <class T>
+T* Net<T>::mutable_dense_grad(Workspace* ws) {
+  return ws->dense_grad();
 }
 
 template class Net<float>;

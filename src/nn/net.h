@@ -1,7 +1,9 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -36,6 +38,27 @@ struct TableNeed {
   std::vector<Range> zero_columns;  // columns that new rows start with zeros in, whatever the table's settings say
 };
 
+// The partials of all operators of a batch side by side, apart by how ranks reduce them; or their gradients.
+// Shapes       sum [n, partial_columns(kSum)], max [n, partial_columns(kMax)], contiguous; columns of an operator stand in
+//              the order of operators in the graph.
+template <class P>
+struct PartialColumns {
+  P* sum = nullptr;
+  P* max = nullptr;
+};
+
+// What a step takes from other ranks (docs/algorithms/des.md). A step on one rank has none of it.
+template <class T>
+struct StepParts {
+  // Partials of this batch, reduced over ranks; without them they are computed from rows; with them neither rows nor
+  // the batch's keys are read.
+  PartialColumns<const T> partials;
+  bool has_partials = false;
+  double weight = 0;   // sum of sample weights over the global batch; StepInfo::batch_size is the global one too
+  // Sums over ranks of what blocks sum over the batch (BatchNorm); called on the caller's thread. May be null.
+  std::function<void(std::span<double>)> reduce_sums;
+};
+
 // The dense net with its weights-rich operators: a graph of blocks with explicit edges. Holds structure only:
 // parameters, buffers and activations belong to the caller, so several batches can be in flight.
 // Numerics     the loss is the mean over the batch: gradients are divided by the sum of sample weights.
@@ -65,25 +88,41 @@ class Net {
   // logits, the loss, the dense gradient and what RowGradients needs; buffers (running statistics) are updated.
   // Errors: StatusError kNumeric naming step and layer where a logit or gradient is not finite.
   void TrainStep(const data::Batch& batch, const std::vector<RowsView<T>>& rows, const T* params, T* buffers,
-                 const StepInfo& step, ThreadPool& pool, Workspace* ws) const;
+                 const StepInfo& step, ThreadPool& pool, Workspace* ws, const StepParts<T>* parts = nullptr) const;
 
   // Forward only, without dropout and with running statistics.
   void Predict(const data::Batch& batch, const std::vector<RowsView<T>>& rows, const T* params, const T* buffers,
-               ThreadPool& pool, Workspace* ws) const;
+               ThreadPool& pool, Workspace* ws, const StepParts<T>* parts = nullptr) const;
 
   // Row gradients of table t after TrainStep: row_grads [U, dim] of rows in `range`, overwritten. Ranges may run
   // concurrently. The sum over occurrences runs in sample order, whatever the number of threads.
   void RowGradients(const data::Batch& batch, const std::vector<RowsView<T>>& rows, int table, Range range,
                     Workspace* ws, T* row_grads) const;
 
+  // ---- a step in parts, for ranks that each own some of the rows
+  int64_t partial_columns(Reduction reduction) const;
+  // The operators' partials of a batch from the rows present, into `out`.
+  void Partials(const data::Batch& batch, const std::vector<RowsView<T>>& rows, ThreadPool& pool,
+                PartialColumns<T> out) const;
+  // The gradients of the partials that the last TrainStep left, into `out`.
+  void PartialGradients(ThreadPool& pool, Workspace* ws, PartialColumns<T> out) const;
+  // RowGradients of another batch than the workspace's: from its reduced partials (of maxima only) and the gradients of
+  // all its partials.
+  void RowGradients(const data::Batch& batch, const std::vector<RowsView<T>>& rows, int table, Range range,
+                    PartialColumns<T> partials, PartialColumns<T> partial_grads, T* row_grads) const;
+
   // [batch size, num_labels] of the last TrainStep or Predict; for BCE these are logits.
   static const T* logits(const Workspace& ws);
   static LossSums loss(const Workspace& ws);
   // [params().size()], the sum over pieces in piece order.
   static const T* dense_grad(const Workspace& ws);
+  static T* mutable_dense_grad(Workspace* ws);
 
  private:
   Net();
+  template <class MatricesOf>   // (node) -> its partial and the gradient of it
+  void AddRowGradients(const data::Batch& batch, const RowsView<T>& view, int table, Range range,
+                       const MatricesOf& matrices_of, T* row_grads) const;
   struct Impl;
   std::unique_ptr<Impl> impl_;
 };

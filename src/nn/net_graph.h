@@ -33,6 +33,7 @@ struct Node {
   std::unique_ptr<SparseOp<T>> op;
   int table = -1;                   // of op
   int sparse = -1;                  // index among the operators
+  int64_t partial_begin = 0;        // of op: its first column among those that are reduced alike
   std::vector<uint8_t> accumulate;  // per input: another consumer wrote the gradient before
   int64_t sums_begin = 0;           // of its batch sums among those of the net
   int64_t shared_begin = 0;         // bytes into the shared memory of prepared weights
@@ -53,6 +54,7 @@ struct Graph {
   ParamRegistry params;
   int64_t output_bias = -1;  // offset, or -1
   int64_t num_sums = 0;
+  int64_t sum_columns = 0, max_columns = 0;  // of the operators' partials
   int64_t shared_size = 0;
   std::vector<std::pair<int, int>> prepare_tasks;  // (node, task)
   std::vector<std::string> field_names;            // of the schema

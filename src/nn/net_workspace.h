@@ -39,6 +39,7 @@ class Net<T>::Workspace {
     return grads_.data() + static_cast<int64_t>(deterministic_ ? piece : thread) * graph_.params.trained.size();
   }
   const T* dense_grad() const { return grads_.data(); }
+  T* dense_grad() { return grads_.data(); }
   int num_grads() const { return deterministic_ ? std::max(1, num_pieces()) : num_threads_; }
 
   // Views of a slot, after Bind.
