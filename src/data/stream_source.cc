@@ -110,10 +110,12 @@ Result<bool> StreamSource::Next(Batch* batch) {
       const int64_t take = std::min(wanted, window_.size - window_used_);
       GatherRows(window_, std::span(order_).subspan(static_cast<size_t>(window_used_), static_cast<size_t>(take)), batch);
       window_used_ += take;
+      batch->epoch = window_start_.epoch;
     } else if (!shuffles() && piece_ != nullptr && piece_used_ < piece_->batch.size) {
       const int64_t take = std::min(wanted, piece_->batch.size - piece_used_);
       AppendRows(piece_->batch, piece_used_, piece_used_ + take, batch);
       piece_used_ += take;
+      batch->epoch = piece_->epoch;
     } else {
       if (shuffles() && window_ends_epoch_ && batch->size > 0) break;
       SLUICE_ASSIGN_OR_RETURN(const Pulled pulled, shuffles() ? FillWindow() : PullPiece());

@@ -166,6 +166,7 @@ Result<TrainReport> Trainer<T>::Run() {
 template <class T>
 Status Trainer<T>::Loop() {
   using Event = typename HostStage<T>::Event;
+  const TrainConfig& train = header_.config.train;
   double begin_s = telemetry::WallSeconds();
   while (!stop_) {
     SLUICE_ASSIGN_OR_RETURN(const auto item, host_->Next());
@@ -188,6 +189,7 @@ Status Trainer<T>::Loop() {
       }
       case Event::kEnd:
         train_s_ += telemetry::WallSeconds() - begin_s;
+        data_ended_ = train.max_steps == 0 || header_.progress.step < train.max_steps;
         return Status::Ok();
     }
   }
@@ -333,6 +335,11 @@ Status Trainer<T>::Measure() {
                                                           ScoringOptions()));
   report_.evaluated = true;
   eval_s_ += telemetry::WallSeconds() - begin_s;
+  std::vector<std::pair<std::string, double>> values;
+  for (const auto& [name, value] : ByName(report_.eval)) values.emplace_back(name, value);
+  SLUICE_RETURN_IF_ERROR(log_.Write({"eval", header_.progress.step, header_.progress.samples, std::move(values)}));
+  progress_->Clear();
+  if (!options_.quiet) SLUICE_INFO("step {}: {}", header_.progress.step, ToText(report_.eval));
   return Status::Ok();
 }
 
@@ -342,12 +349,6 @@ Status Trainer<T>::EvaluateNow() {
   if (progress.last_eval_step == progress.step) return Status::Ok();
   SLUICE_RETURN_IF_ERROR(Measure());
   progress.last_eval_step = progress.step;
-  std::vector<std::pair<std::string, double>> values;
-  for (const auto& [name, value] : ByName(report_.eval)) values.emplace_back(name, value);
-  SLUICE_RETURN_IF_ERROR(log_.Write({"eval", progress.step, progress.samples, std::move(values)}));
-  progress_->Clear();
-  if (!options_.quiet) SLUICE_INFO("step {}: {}", progress.step, ToText(report_.eval));
-
   const EarlyStoppingConfig& early = header_.config.train.early_stopping;
   const bool plateau = header_.config.optimizer.schedule.kind == "plateau" || state_->tables->HasPlateau();
   if (early.patience == 0 && !plateau) return Status::Ok();
@@ -388,7 +389,8 @@ Status Trainer<T>::Finish() {
   if (stretch_samples_ > 0) SLUICE_RETURN_IF_ERROR(LogStretch(state_->schedule.LearningRate(progress.step)));
   if (!interrupted_) {
     if (data::HasEvaluation(header_.config.data)) {
-      SLUICE_RETURN_IF_ERROR(EvaluateNow());
+      // A run cut short by max_steps may go on: what schedules know must not depend on where it was cut.
+      if (data_ended_ || header_.config.train.early_stopping.patience > 0) SLUICE_RETURN_IF_ERROR(EvaluateNow());
       // A run that had ended is taken up again: nothing new to learn from, but its metrics are asked for.
       if (!report_.evaluated) SLUICE_RETURN_IF_ERROR(Measure());
     }

@@ -84,6 +84,7 @@ class Trainer {
   int64_t total_bytes_ = 0;         // of the plain training files; 0: unknown
   bool stop_ = false;               // early stopping or an interrupt
   bool interrupted_ = false;
+  bool data_ended_ = false;
   bool rest_asked_ = false;         // a checkpoint by time, or an interrupt, waits for a rest
   double start_s_ = 0;              // clock readings
   double last_checkpoint_s_ = 0, last_log_s_ = 0;
