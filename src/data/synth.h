@@ -16,13 +16,13 @@ struct SynthConfig {
   int64_t dense = 13;
   int64_t fields = 26;
   int64_t rows = 4000000;
-  double skew = 7.0;
+  double skew = 12.0;
   double keys_per_field = 1.0;
   double missing = 0.1;
   double churn = 0.0;
   double base_rate = 0.25;
   double auc = 0.8;
-  double interaction = 0.35;
+  double interaction = 0.16;
   double tail = 0.1;
   std::string teacher_output;
   bool report = true;

@@ -1,7 +1,6 @@
 #include "data/synth_model.h"
 
 #include <algorithm>
-#include <array>
 #include <cmath>
 #include <numeric>
 
@@ -10,8 +9,8 @@ namespace {
 
 constexpr int kPieces = 1024;         // of a column's quantile function
 constexpr int kCalibration = 1 << 16;
-constexpr float kHead = 64.0f;        // keys of a higher rank matter less and less
-constexpr uint64_t kLabelStream = 0x1abe1;
+constexpr float kHead = 6.0f;         // keys of a higher rank matter less and less
+constexpr uint64_t kProgressStream = 0x9609;
 constexpr uint64_t kCalibrationStart = uint64_t{1} << 62;
 
 std::vector<float> PowerLawQuantiles(double skew, double cardinality) {
@@ -37,7 +36,7 @@ float Centred(uint64_t bits16) {
 }
 
 // The share of signal that the key of this rank carries.
-float Amplitude(uint32_t rank) { return 1.0f / std::sqrt(1.0f + static_cast<float>(rank) / kHead); }
+float Amplitude(uint32_t rank) { return 1.0f / (1.0f + static_cast<float>(rank) / kHead); }
 
 double Sigmoid(double x) { return 1.0 / (1.0 + std::exp(-x)); }
 
@@ -82,6 +81,7 @@ void MeanAndScale(const std::vector<double>& values, double* mean, double* scale
 
 SynthModel::SynthModel(const SynthConfig& config) : config_(config) {
   MakeColumns();
+  CentreProducts();
   Calibrate();
 }
 
@@ -105,14 +105,14 @@ void SynthModel::MakeColumns() {
   for (int64_t place = 0; place < n; ++place) {
     const int64_t f = order[place];
     const double share = static_cast<double>(place + 1) / static_cast<double>(n);
-    const double exponent = 0.1 + 0.9 * share;
+    const double exponent = 0.1 + 0.9 * share * share;
     Field& field = fields_[f];
     field.cardinality = std::max<int64_t>(2, std::llround(std::pow(static_cast<double>(config_.rows), exponent)));
     field.quantiles = PowerLawQuantiles(1 + (config_.skew - 1) * exponent, static_cast<double>(field.cardinality));
     field.salt = MixPair(static_cast<uint64_t>(config_.seed), 0xf1e1d000 + static_cast<uint64_t>(f));
     field.missing = f % 4 == 3 ? config_.missing / 2 : 0;
     field.strength = static_cast<float>(0.5 + deal.Uniform(n + f));
-    field.in_product = n < 6 || (share > 0.15 && share < 0.5);
+    field.in_product = n < 6 || (share > 0.15 && share < 0.34);
   }
 }
 
@@ -156,6 +156,30 @@ void SynthModel::Draw(uint64_t sample, double progress, SynthSample* out) const 
   out->offsets.back() = static_cast<int32_t>(out->keys.size());
 }
 
+void SynthModel::AddVector(uint32_t index, Key key, float scale, std::array<float, kRank>* vector) const {
+  const float amplitude = Amplitude(index) * scale;
+  const uint64_t bits = Mix64(key ^ 0x9a17);
+  for (int r = 0; r < kRank; ++r) (*vector)[r] += amplitude * Centred(bits >> (16 * r));
+}
+
+void SynthModel::CentreProducts() {
+  const CounterRng progress(static_cast<uint64_t>(config_.seed), kProgressStream);
+  std::vector<std::array<double, kRank>> sums(fields_.size());
+  SynthSample sample;
+  for (int i = 0; i < kCalibration; ++i) {
+    Draw(kCalibrationStart + static_cast<uint64_t>(i), progress.Uniform(i), &sample);
+    for (size_t f = 0; f < fields_.size(); ++f) {
+      std::array<float, kRank> vector{};
+      const int32_t begin = sample.offsets[f], end = sample.offsets[f + 1];
+      for (int32_t k = begin; k < end; ++k)
+        AddVector(sample.indices[k], sample.keys[k], 1.0f / static_cast<float>(end - begin), &vector);
+      for (int r = 0; r < kRank; ++r) sums[f][r] += vector[r];
+    }
+  }
+  for (size_t f = 0; f < fields_.size(); ++f)
+    for (int r = 0; r < kRank; ++r) fields_[f].mean[r] = static_cast<float>(sums[f][r] / kCalibration);
+}
+
 SynthModel::Parts SynthModel::PartsOf(const SynthSample& sample) const {
   Parts parts;
   for (size_t c = 0; c < integers_.size(); ++c) {
@@ -169,20 +193,17 @@ SynthModel::Parts SynthModel::PartsOf(const SynthSample& sample) const {
   for (size_t f = 0; f < fields_.size(); ++f) {
     const Field& field = fields_[f];
     const int32_t begin = sample.offsets[f], end = sample.offsets[f + 1];
-    if (begin == end) continue;
-    const float share = 1.0f / static_cast<float>(end - begin);
+    const float share = 1.0f / static_cast<float>(std::max(end - begin, 1));
     float linear = 0;
     std::array<float, kRank> vector{};
     for (int32_t k = begin; k < end; ++k) {
-      const float amplitude = Amplitude(sample.indices[k]) * share;
-      const uint64_t w = Mix64(sample.keys[k] ^ 0x11aea7);
-      linear += amplitude * Centred(w);
-      if (!field.in_product) continue;
-      const uint64_t v = Mix64(w ^ 0x9a17);
-      for (int r = 0; r < kRank; ++r) vector[r] += amplitude * Centred(v >> (16 * r));
+      linear += Amplitude(sample.indices[k]) * share * Centred(Mix64(sample.keys[k] ^ 0x11aea7));
+      if (field.in_product) AddVector(sample.indices[k], sample.keys[k], share, &vector);
     }
     parts.linear += field.strength * linear;
+    if (!field.in_product) continue;
     for (int r = 0; r < kRank; ++r) {
+      vector[r] -= field.mean[r];
       sum[r] += vector[r];
       squares += vector[r] * vector[r];
     }
@@ -195,7 +216,7 @@ SynthModel::Parts SynthModel::PartsOf(const SynthSample& sample) const {
 
 void SynthModel::Calibrate() {
   std::vector<double> linear(kCalibration), product(kCalibration), z(kCalibration);
-  const CounterRng progress(static_cast<uint64_t>(config_.seed), kLabelStream);
+  const CounterRng progress(static_cast<uint64_t>(config_.seed), kProgressStream);
   SynthSample sample;
   for (int i = 0; i < kCalibration; ++i) {
     Draw(kCalibrationStart + static_cast<uint64_t>(i), progress.Uniform(i), &sample);

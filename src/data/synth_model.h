@@ -1,5 +1,6 @@
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <vector>
 
@@ -23,13 +24,14 @@ struct SynthSample {
 // (seed, field, key), scaled down with the key's rank so that most of the signal lies where there is data to learn from.
 //   logit = intercept + scale (sqrt(1 - r) linear + sqrt(r) product),  r = interaction
 //   linear   sum over columns of strength_c a(rank) w(key), and strength_c log(1 + x) of the integers
-//   product  sum over pairs of a third of the fields of <a v(key), a' v(key')>, v of kRank numbers
+//   product  sum over pairs of some of the smaller fields of <a v(key) - m, a' v(key') - m'>, v of kRank numbers and m the
+//            field's mean, without which a linear model could learn part of the products
 // linear and product are brought to mean 0 and deviation 1, scale and intercept set for config.auc and config.base_rate,
 // all on kCalibration samples drawn apart.
 // Threads      const calls may overlap.
 class SynthModel {
  public:
-  static constexpr int kRank = 4;
+  static constexpr int kRank = 2;
 
   explicit SynthModel(const SynthConfig& config);
 
@@ -56,13 +58,17 @@ class SynthModel {
     int64_t cardinality = 0;
     uint64_t salt = 0;
     bool in_product = false;
+    std::array<float, kRank> mean{};  // of a v(key)
   };
   struct Parts {
     double linear = 0, product = 0;
   };
 
   void MakeColumns();
+  void CentreProducts();
   void Calibrate();
+  // Adds the key's vector, scaled, to `vector`.
+  void AddVector(uint32_t index, Key key, float scale, std::array<float, kRank>* vector) const;
   Parts PartsOf(const SynthSample& sample) const;
 
   SynthConfig config_;
