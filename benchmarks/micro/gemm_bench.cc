@@ -25,7 +25,6 @@
 namespace sluice {
 namespace {
 
-using nn::Bf16;
 using nn::Matrix;
 using Clock = std::chrono::steady_clock;
 
@@ -93,7 +92,7 @@ void Fill(uint64_t stream, AlignedBuffer<A>* buffer) {
   for (int64_t i = 0; i < buffer->size(); ++i) {
     const auto value = static_cast<float>(static_cast<int64_t>(rng.Below(static_cast<uint64_t>(i), 9)) - 4);
     if constexpr (std::is_same_v<A, Bf16>) {
-      (*buffer)[i] = nn::ToBf16(value);
+      (*buffer)[i] = ToBf16(value);
     } else {
       (*buffer)[i] = value;
     }

@@ -4,7 +4,7 @@
 #include <vector>
 
 #include "base/status.h"
-#include "nn/bf16.h"
+#include "base/bf16.h"
 #include "nn/block.h"
 
 namespace sluice::nn {

@@ -9,7 +9,6 @@
 namespace sluice::SLUICE_ISA {
 
 using nn::Activation;
-using nn::Bf16;
 using nn::Matrix;
 
 namespace {
@@ -17,10 +16,10 @@ namespace {
 // Loads to and stores from the type that is computed in.
 inline float Load(float x) { return x; }
 inline double Load(double x) { return x; }
-inline float Load(Bf16 x) { return nn::ToFloat(x); }
+inline float Load(Bf16 x) { return ToFloat(x); }
 inline void Store(float x, float& to) { to = x; }
 inline void Store(double x, double& to) { to = x; }
-inline void Store(float x, Bf16& to) { to = nn::ToBf16(x); }
+inline void Store(float x, Bf16& to) { to = ToBf16(x); }
 
 // exp for floats: x = n log 2 + r, |r| <= log(2) / 2, a polynomial of degree 6 in r (Cephes' coefficients).
 inline float Exp(float x) {

@@ -1,6 +1,6 @@
 #pragma once
 
-#include "nn/bf16.h"
+#include "base/bf16.h"
 #include "nn/block.h"
 
 namespace sluice::nn {
