@@ -32,7 +32,7 @@ demo: build
 	DATA='$(DATA)' scripts/demo.sh
 
 bench: build
-	scripts/bench.sh
+	python3 scripts/bench.py
 
 sanitize: sanitize-address sanitize-thread
 sanitize-%: packages
