@@ -19,7 +19,8 @@ for target in "${targets[@]}"; do
   if [ -d "$root/tests/golden/fuzz/$name" ]; then cp "$root/tests/golden/fuzz/$name"/* "$corpus"; fi
   echo "fuzz: $name, $runs inputs"
   if ! "$target" -runs="$runs" -seed=1 -max_len=4096 -timeout=20 -rss_limit_mb=3000 -verbosity=0 \
-    -artifact_prefix="$build/fuzz-findings/$name-" "$corpus"; then
+    -artifact_prefix="$build/fuzz-findings/$name-" "$corpus" >"$build/fuzz-findings/$name.log" 2>&1; then
+    tail -n 60 "$build/fuzz-findings/$name.log"
     failed+=("$name")
   fi
   rm -rf "$corpus"

@@ -20,8 +20,9 @@ MUTANTS = [
     Mutant("layer bias added twice", "src/nn/mlp.cc",
            "Gemm<A>(x, Weight(io, layer), z, {.bias = io.params + layer.bias, .relu = relu});",
            "Gemm<A>(x, Weight(io, layer), z, {.bias = io.params + layer.bias, .relu = relu});\n"
-           "    for (int64_t i = 0; i < z.rows; ++i)\n"
-           "      for (int64_t j = 0; j < z.cols; ++j) z.row(i)[j] += static_cast<Y>(io.params[layer.bias + j]);",
+           "    if constexpr (std::is_same_v<Y, T>)\n"
+           "      for (int64_t i = 0; i < z.rows; ++i)\n"
+           "        for (int64_t j = 0; j < z.cols; ++j) z.row(i)[j] += io.params[layer.bias + j];",
            ("test_nn_fast",), ("nn.fast",)),
     Mutant("an optimizer applied per occurrence", "src/embedding/virtual_ids.cc",
            "const uint32_t index = slot == 0 ? num_unique : slot - 1;\n"
