@@ -6,6 +6,12 @@
 #include "train/stopwatch.h"
 
 namespace sluice::train {
+namespace {
+
+// Batches that are read and wait for their rows: enough that neither half waits for the other's slower batches.
+constexpr int64_t kReadAhead = 2;
+
+}  // namespace
 
 template <class T>
 HostStage<T>::HostStage(data::BatchSource* source, TableSet<T>* tables, ThreadPool* pool, HostStageOptions options)
@@ -13,18 +19,24 @@ HostStage<T>::HostStage(data::BatchSource* source, TableSet<T>* tables, ThreadPo
       tables_(tables),
       pool_(pool),
       options_(std::move(options)),
-      free_(static_cast<size_t>(options_.queue_depth) + 3),
+      ids_(tables->ids()),
+      free_(static_cast<size_t>(options_.queue_depth + kReadAhead) + 4),
+      read_(kReadAhead),
       ready_(static_cast<size_t>(options_.queue_depth)),
       step_(options_.last_step),
       epoch_(options_.last_epoch) {
-  // In flight at most: queue_depth waiting, one with each of the two stages, and one read ahead of a rest.
-  const int64_t num_sets = options_.overlap ? options_.queue_depth + 2 : 2;
-  SLUICE_CHECK(num_sets <= embedding::kPinWindow, "{} batches in flight exceed the pin window", num_sets);
+  // Resolved at most: queue_depth waiting, one with the resolver and one with the worker. Read at most: kReadAhead
+  // waiting and one with the reader.
+  const int64_t resolved_sets = options_.queue_depth + 2;
+  const int64_t num_sets = options_.overlap ? resolved_sets + kReadAhead + 1 : 2;
+  SLUICE_CHECK(resolved_sets <= embedding::kPinWindow, "{} batches in flight exceed the pin window", resolved_sets);
   for (int64_t i = 0; i < num_sets; ++i) {
     sets_.push_back(std::make_unique<WorkingSet>());
     free_.Push(sets_.back().get());
   }
-  if (options_.overlap) thread_ = std::thread([this] { Loop(); });
+  if (!options_.overlap) return;
+  Start(&read_status_, &reader_, &HostStage::ProduceRead, [this] { read_.Close(); });
+  Start(&status_, &resolver_, &HostStage::ProduceResolved, [this] { ready_.Close(); });
 }
 
 template <class T>
@@ -35,8 +47,10 @@ HostStage<T>::~HostStage() {
   }
   continue_.notify_all();
   free_.Close();
+  read_.Close();
   ready_.Close();
-  if (thread_.joinable()) thread_.join();
+  if (reader_.joinable()) reader_.join();
+  if (resolver_.joinable()) resolver_.join();
 }
 
 template <class T>
@@ -47,7 +61,7 @@ Result<bool> HostStage<T>::Read(WorkingSet* set, ThreadPool* pool) {
   set->position = source_->position();
   set->stats = source_->stats();
   set->times.read_s = watch.Lap();
-  tables_->ids().Build(set->batch, pool, &set->ids);
+  ids_.Build(set->batch, pool, &set->ids);
   set->times.unique_s = watch.Lap();
   return true;
 }
@@ -63,18 +77,19 @@ void HostStage<T>::Resolve(WorkingSet* set, ThreadPool* pool) {
   set->times.resolve_s = watch.Lap();
 }
 
+// Runs `body` on a thread; what went wrong is in *status before `close`.
 template <class T>
-void HostStage<T>::Loop() {
-  Status status;
-  try {
-    status = Produce();
-  } catch (const StatusError& error) {
-    status = error.status();
-  } catch (const std::exception& error) {
-    status = Status(StatusCode::kResourceExhausted, error.what());
-  }
-  status_ = std::move(status);
-  ready_.Close();
+void HostStage<T>::Start(Status* status, std::thread* thread, Status (HostStage::*body)(), std::function<void()> close) {
+  *thread = std::thread([this, status, body, close = std::move(close)] {
+    try {
+      *status = (this->*body)();
+    } catch (const StatusError& error) {
+      *status = error.status();
+    } catch (const std::exception& error) {
+      *status = Status(StatusCode::kResourceExhausted, error.what());
+    }
+    close();
+  });
 }
 
 template <class T>
@@ -85,12 +100,25 @@ bool HostStage<T>::WaitForContinue() {
 }
 
 template <class T>
-Status HostStage<T>::Produce() {
-  while (options_.max_steps == 0 || step_ < options_.max_steps) {
+bool HostStage<T>::TakeRest() {
+  return rest_requested_.exchange(false, std::memory_order_relaxed) ||
+         (options_.rest_after && options_.rest_after(step_));
+}
+
+template <class T>
+Status HostStage<T>::ProduceRead() {
+  for (int64_t step = options_.last_step; options_.max_steps == 0 || step < options_.max_steps; ++step) {
     const auto set = free_.Pop();
     if (!set) return Status::Ok();
     SLUICE_ASSIGN_OR_RETURN(const bool more, Read(*set, nullptr));
-    if (!more) return Status::Ok();
+    if (!more || !read_.Push(*set)) return Status::Ok();
+  }
+  return Status::Ok();
+}
+
+template <class T>
+Status HostStage<T>::ProduceResolved() {
+  while (const auto set = read_.Pop()) {
     if (options_.rest_between_epochs && (*set)->batch.epoch != epoch_) {
       // A rest at the last step may still be going on; its end must not be taken for the end of this one.
       if (!WaitForContinue()) return Status::Ok();
@@ -102,8 +130,7 @@ Status HostStage<T>::Produce() {
     }
     if (!WaitForContinue()) return Status::Ok();
     Resolve(*set, nullptr);
-    const bool rest = rest_requested_.exchange(false, std::memory_order_relaxed) ||
-                      (options_.rest_after && options_.rest_after(step_));
+    const bool rest = TakeRest();
     if (rest) {
       std::lock_guard lock(mutex_);
       ++rests_announced_;
@@ -111,7 +138,7 @@ Status HostStage<T>::Produce() {
     if (!ready_.Push({Event::kBatch, *set})) return Status::Ok();
     if (rest && !ready_.Push({Event::kRest, nullptr})) return Status::Ok();
   }
-  return Status::Ok();
+  return read_status_;
 }
 
 template <class T>
@@ -133,8 +160,7 @@ Result<typename HostStage<T>::Item> HostStage<T>::NextInline() {
   }
   WorkingSet* set = std::exchange(read_ahead_, nullptr);
   Resolve(set, pool_);
-  rest_due_ = rest_requested_.exchange(false, std::memory_order_relaxed) ||
-              (options_.rest_after && options_.rest_after(step_));
+  rest_due_ = TakeRest();
   return Item{Event::kBatch, set};
 }
 

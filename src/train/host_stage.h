@@ -33,10 +33,13 @@ struct HostStageOptions {
 };
 
 // Stages 1 and 2: reads batches, makes their keys unique and resolves their rows, ahead of the worker by at most
-// queue_depth batches. Source: ScaleFreeCTR (host manager); docs/architecture.md.
+// queue_depth batches. Reading and resolving run side by side, each a batch or two ahead of the next.
+// Source: ScaleFreeCTR (host manager); docs/architecture.md.
 // Semantics    the rows of a batch are resolved in the order of steps, and never before a rest that lies between; so the
 //              sequence of table operations, and with it every result, is that of a run without overlap.
-// Threads      Next, Recycle, Continue and RequestRest from the worker's thread. With overlap one thread of its own.
+// Threads      Next, Recycle, Continue and RequestRest from the worker's thread. With overlap two threads of its own: one
+//              reads and makes unique, one resolves. Stages on the same tables may run at the same time where the tables
+//              allow it.
 // Errors       those of the source and the tables, from Next, after every batch before the failure.
 template <class T>
 class HostStage {
@@ -60,22 +63,26 @@ class HostStage {
   void RequestRest() { rest_requested_.store(true, std::memory_order_relaxed); }
 
  private:
-  // What the producer does for one batch, in two halves with a rest possibly between them.
+  // What is done for one batch, in two halves with a rest possibly between them.
   Result<bool> Read(WorkingSet* set, ThreadPool* pool);
   void Resolve(WorkingSet* set, ThreadPool* pool);
   Result<Item> NextInline();
-  void Loop();
-  Status Produce();
+  void Start(Status* status, std::thread* thread, Status (HostStage::*body)(), std::function<void()> close);
+  Status ProduceRead();
+  Status ProduceResolved();
   bool WaitForContinue();
+  bool TakeRest();   // whether a rest follows the step just resolved
 
   data::BatchSource* source_;
   TableSet<T>* tables_;
   ThreadPool* pool_;
   HostStageOptions options_;
   std::vector<std::unique_ptr<WorkingSet>> sets_;
+  embedding::VirtualIdBuilder ids_;
   BoundedQueue<WorkingSet*> free_;
+  BoundedQueue<WorkingSet*> read_;
   BoundedQueue<Item> ready_;
-  Status status_;   // written before ready_ is closed, read after
+  Status read_status_, status_;   // written before read_ and ready_ are closed, read after
   std::atomic<bool> rest_requested_{false};
   int64_t step_ = 0, epoch_ = 0;
 
@@ -87,7 +94,7 @@ class HostStage {
   // Without overlap: what NextInline does next.
   WorkingSet* read_ahead_ = nullptr;
   bool rest_due_ = false;
-  std::thread thread_;
+  std::thread reader_, resolver_;
 };
 
 }  // namespace sluice::train
