@@ -6,7 +6,6 @@ find_package(spdlog REQUIRED)
 find_package(yaml-cpp REQUIRED)
 find_package(nlohmann_json REQUIRED)
 find_package(CLI11 REQUIRED)
-find_package(dnnl QUIET CONFIG)
 
 # Libraries without a CMake package of their own.
 function(sluice_plain_library target header library)
@@ -18,6 +17,5 @@ function(sluice_plain_library target header library)
 endfunction()
 sluice_plain_library(xxHash::xxhash xxhash.h xxhash)
 sluice_plain_library(zstd::zstd zstd.h zstd)
-if(NOT TARGET dnnl::dnnl)
-  sluice_plain_library(dnnl::dnnl oneapi/dnnl/dnnl.hpp dnnl)
-endif()
+# The distribution's own package of oneDNN also asks for OpenCL, which nothing here uses.
+sluice_plain_library(dnnl::dnnl oneapi/dnnl/dnnl.hpp dnnl)
