@@ -34,6 +34,7 @@ HostStage<T>::HostStage(data::BatchSource* source, TableSet<T>* tables, ThreadPo
     sets_.push_back(std::make_unique<WorkingSet>());
     free_.Push(sets_.back().get());
   }
+  if (options_.ranks != nullptr) rank_keys_ = std::make_unique<RankKeys>(source->schema(), *options_.ranks);
   if (!options_.overlap) return;
   Start(&read_status_, &reader_, &HostStage::ProduceRead, [this] { read_.Close(); });
   Start(&status_, &resolver_, &HostStage::ProduceResolved, [this] { ready_.Close(); });
@@ -61,7 +62,10 @@ Result<bool> HostStage<T>::Read(WorkingSet* set, ThreadPool* pool) {
   set->position = source_->position();
   set->stats = source_->stats();
   set->times.read_s = watch.Lap();
-  ids_.Build(set->batch, pool, &set->ids);
+  if (rank_keys_ != nullptr)
+    rank_keys_->Prepare(set);
+  else
+    ids_.Build(set->batch, pool, &set->ids);
   set->times.unique_s = watch.Lap();
   return true;
 }
@@ -69,6 +73,7 @@ Result<bool> HostStage<T>::Read(WorkingSet* set, ThreadPool* pool) {
 template <class T>
 void HostStage<T>::Resolve(WorkingSet* set, ThreadPool* pool) {
   Stopwatch watch;
+  if (rank_keys_ != nullptr) rank_keys_->Exchange(set);
   // Here and not after the worker's step: what expires follows from counts and last uses, which Resolve alone changes, and
   // rows of the batches in flight lie within the pin window. So overlap changes nothing.
   if (options_.mode == embedding::ResolveMode::kTrain && tables_->expires() && step_ > 0) tables_->Expire(step_);
@@ -102,7 +107,7 @@ bool HostStage<T>::WaitForContinue() {
 template <class T>
 bool HostStage<T>::TakeRest() {
   return rest_requested_.exchange(false, std::memory_order_relaxed) ||
-         (options_.rest_after && options_.rest_after(step_));
+         rest_at_.load(std::memory_order_relaxed) == step_ || (options_.rest_after && options_.rest_after(step_));
 }
 
 template <class T>

@@ -14,6 +14,7 @@
 #include "data/source.h"
 #include "embedding/table.h"
 #include "train/bounded_queue.h"
+#include "train/rank_keys.h"
 #include "train/table_set.h"
 #include "train/working_set.h"
 
@@ -30,6 +31,7 @@ struct HostStageOptions {
   // the next batch are then resolved only after Continue. May be null.
   std::function<bool(int64_t step)> rest_after;
   bool rest_between_epochs = false;
+  const RankContext* ranks = nullptr;   // null: one process
 };
 
 // Stages 1 and 2: reads batches, makes their keys unique and resolves their rows, ahead of the worker by at most
@@ -60,6 +62,9 @@ class HostStage {
   // After kRest or kEpochEnd: the worker has done what it needed the rest for.
   void Continue();
   // Asks for a kRest as soon as possible, at a step of the stage's choice.
+  // With several ranks: at the step `at`, the same for all, beyond those that may be under way (kRestAhead).
+  static constexpr int64_t kRestAhead = embedding::kPinWindow;
+  void RequestRestAt(int64_t at) { rest_at_.store(at, std::memory_order_relaxed); }
   void RequestRest() { rest_requested_.store(true, std::memory_order_relaxed); }
 
  private:
@@ -84,6 +89,8 @@ class HostStage {
   BoundedQueue<Item> ready_;
   Status read_status_, status_;   // written before read_ and ready_ are closed, read after
   std::atomic<bool> rest_requested_{false};
+  std::atomic<int64_t> rest_at_{0};
+  std::unique_ptr<RankKeys> rank_keys_;   // null: one process
   int64_t step_ = 0, epoch_ = 0;
 
   std::mutex mutex_;

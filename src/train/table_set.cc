@@ -87,13 +87,11 @@ void TableSet<T>::Resolve(WorkingSet* set, embedding::ResolveMode mode, int64_t 
 }
 
 template <class T>
-void TableSet<T>::Gather(const WorkingSet& set, ThreadPool& pool, RowBuffers<T>* buffers) const {
-  const auto& ids = set.ids;
+void TableSet<T>::PrepareBuffers(const embedding::VirtualIds& ids, RowBuffers<T>* buffers) const {
   const int64_t num_unique = ids.num_unique();
   buffers->rows.resize(tables_.size());
   buffers->grads.resize(tables_.size());
   buffers->views.resize(tables_.size());
-  int64_t num_tasks = 0;
   for (int t = 0; t < size(); ++t) {
     const int64_t dim = needs_[t].dim;
     buffers->rows[t].Resize(num_unique * dim);
@@ -109,8 +107,16 @@ void TableSet<T>::Gather(const WorkingSet& set, ThreadPool& pool, RowBuffers<T>*
       view.index[field] = ids.inverse[field].data();
       view.row_range[field] = {ids.block_begin[v], ids.block_begin[v + 1]};
     }
-    for (const auto& run : set.tables[t]) num_tasks += (run.end - run.begin + kGatherRows - 1) / kGatherRows;
   }
+}
+
+template <class T>
+void TableSet<T>::Gather(const WorkingSet& set, ThreadPool& pool, RowBuffers<T>* buffers) const {
+  const auto& ids = set.ids;
+  PrepareBuffers(ids, buffers);
+  int64_t num_tasks = 0;
+  for (const auto& runs : set.tables)
+    for (const auto& run : runs) num_tasks += (run.end - run.begin + kGatherRows - 1) / kGatherRows;
   pool.ForEach(num_tasks, [&](int64_t task, int) {
     for (int t = 0; t < size(); ++t) {
       for (const auto& run : set.tables[t]) {
@@ -191,6 +197,7 @@ std::string TableSet<T>::DescribeRow(const WorkingSet& set, const data::Schema& 
   const Key key = set.ids.unique[unique_index];
   for (int f = 0; f < schema.num_fields(); ++f) {
     const auto& inverse = set.ids.inverse[f];
+    if (inverse.size() != set.batch.fields[f].keys.size()) continue;   // asked for by other ranks
     const auto found = std::find(inverse.begin(), inverse.end(), unique_index);
     if (found == inverse.end()) continue;
     const int64_t occurrence = found - inverse.begin();

@@ -62,6 +62,8 @@ class TableSet {
   // Stage 2, after ids().Build: finds or makes the rows of every table and pins them.
   void Resolve(WorkingSet* set, embedding::ResolveMode mode, int64_t step, ThreadPool* pool) const;
 
+  // Room for the rows of `ids` in buffers, and the views of them.
+  void PrepareBuffers(const embedding::VirtualIds& ids, RowBuffers<T>* buffers) const;
   // Stage 3. Gather fills buffers->rows and views.
   void Gather(const WorkingSet& set, ThreadPool& pool, RowBuffers<T>* buffers) const;
   // The row work of a batch, cut so that `threads` threads share it; whole vocabularies where there are enough of them.

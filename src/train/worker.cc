@@ -19,37 +19,56 @@ constexpr int64_t kDensePart = 32768;
 
 template <class T>
 Worker<T>::Worker(ModelState<T>* state, ThreadPool* pool, const WorkerOptions& options)
-    : state_(state), pool_(pool), options_(options), workspace_(state->net->MakeWorkspace()) {}
+    : state_(state), pool_(pool), options_(options), workspace_(state->net->MakeWorkspace()) {
+  if (options.ranks != nullptr) rank_step_ = std::make_unique<RankStep<T>>(*options.ranks, state, pool);
+}
+
+template <class T>
+typename RankStep<T>::Input Worker<T>::Gather(const WorkingSet& set) {
+  state_->tables->Gather(set, *pool_, &buffers_);
+  if (rank_step_ != nullptr) return rank_step_->Forward(set, &buffers_);
+  return {&set.batch, &buffers_.views, nullptr};
+}
 
 template <class T>
 void Worker<T>::Train(const WorkingSet& set) {
   Stopwatch watch;
   step_ = set.step;
-  state_->tables->Gather(set, *pool_, &buffers_);
+  const auto input = Gather(set);
   times_.gather_s += watch.Lap();
-  const nn::StepInfo info{set.step, set.batch.first_sample, set.batch.size, true, options_.seed};
+  const nn::StepInfo info{set.step, input.batch->first_sample, set.batch.size, true, options_.seed};
   try {
-    state_->net->TrainStep(set.batch, buffers_.views, state_->params.data(), state_->buffers.data(), info, *pool_,
-                           workspace_.get());
+    state_->net->TrainStep(*input.batch, *input.rows, state_->params.data(), state_->buffers.data(), info, *pool_,
+                           workspace_.get(), input.parts);
   } catch (const StatusError& error) {
     if (error.status().code() == StatusCode::kNumeric) ThrowNotFinite(set, error.status());
     throw;
   }
+  logits_ = nn::Net<T>::logits(*workspace_);
+  loss_ = nn::Net<T>::loss(*workspace_);
   times_.net_s += watch.Lap();
+  if (rank_step_ != nullptr) {
+    rank_step_->Backward(set, workspace_.get(), &buffers_);
+    loss_ = rank_step_->Agree(loss_, wish_, &any_wish_);
+    if (!rank_step_->replicated())
+      logits_ = options_.gather_logits ? rank_step_->GatherLogits(set, logits_) : nullptr;
+  }
   Update(set);
   times_.update_s += watch.Lap();
 }
 
 template <class T>
 void Worker<T>::Predict(const WorkingSet& set) {
-  state_->tables->Gather(set, *pool_, &buffers_);
+  const auto input = Gather(set);
   try {
-    state_->net->Predict(set.batch, buffers_.views, state_->params.data(), state_->buffers.data(), *pool_,
-                         workspace_.get());
+    state_->net->Predict(*input.batch, *input.rows, state_->params.data(), state_->buffers.data(), *pool_,
+                         workspace_.get(), input.parts);
   } catch (const StatusError& error) {
     if (error.status().code() == StatusCode::kNumeric) ThrowNotFinite(set, error.status());
     throw;
   }
+  logits_ = nn::Net<T>::logits(*workspace_);
+  if (rank_step_ != nullptr) logits_ = rank_step_->GatherLogits(set, logits_);
 }
 
 template <class T>
@@ -58,7 +77,10 @@ void Worker<T>::RowGradients(const WorkingSet& set, const RowTask& task) {
   const int64_t begin = set.tables[task.table][task.run].begin;
   const Range rows{begin + task.rows.begin, begin + task.rows.end};
   T* grads = buffers_.grads[task.table].data();
-  state_->net->RowGradients(set.batch, buffers_.views, task.table, rows, workspace_.get(), grads);
+  if (rank_step_ != nullptr)
+    rank_step_->RowGradients(set, task.table, rows, workspace_.get(), &buffers_);
+  else
+    state_->net->RowGradients(set.batch, buffers_.views, task.table, rows, workspace_.get(), grads);
   if (!options_.check_finite) return;
   if (AllFinite(grads + rows.begin * dim, rows.size() * dim)) [[likely]] return;
   for (int64_t row = rows.begin; row < rows.end; ++row) {
@@ -120,7 +142,7 @@ double Worker<T>::SumOfSquaresOfRows(const WorkingSet& set) {
     }
     for (double square : row_squares_) sum += square;
   }
-  return sum;
+  return rank_step_ != nullptr ? rank_step_->SumOverRanks(sum) : sum;
 }
 
 template <class T>

@@ -8,6 +8,7 @@
 #include "base/thread_pool.h"
 #include "nn/net.h"
 #include "train/model_state.h"
+#include "train/rank_step.h"
 #include "train/table_set.h"
 #include "train/working_set.h"
 
@@ -18,6 +19,8 @@ struct WorkerOptions {
   double clip_norm_dense = 0;   // over dense gradients alone; 0: off
   bool check_finite = true;
   uint64_t seed = 1;
+  const RankContext* ranks = nullptr;   // null: one process
+  bool gather_logits = false;           // with several ranks: logits of the global batch after Train too
 };
 
 // Seconds of the worker stage by part, summed over steps.
@@ -42,13 +45,19 @@ class Worker {
   void Predict(const WorkingSet& set);
 
   // Of the last call: [batch size, num_labels], and the loss.
-  const T* logits() const { return nn::Net<T>::logits(*workspace_); }
-  nn::LossSums loss() const { return nn::Net<T>::loss(*workspace_); }
+  // With several ranks, of the global batch; logits after Train only where they are gathered, else null.
+  const T* logits() const { return logits_; }
+  nn::LossSums loss() const { return loss_; }
+  // With several ranks: a wish of this rank that the others hear of in the next Train, and whether any rank had one.
+  void set_wish(bool wish) { wish_ = wish; }
+  bool any_wish() const { return any_wish_; }
 
   const WorkerTimes& times() const { return times_; }
   void ResetTimes() { times_ = {}; }
 
  private:
+  // The batch, rows and partials that the net works on.
+  typename RankStep<T>::Input Gather(const WorkingSet& set);
   void Update(const WorkingSet& set);
   void ClipByNorm(const WorkingSet& set);
   double SumOfSquaresOfRows(const WorkingSet& set);
@@ -60,6 +69,10 @@ class Worker {
   ThreadPool* pool_;
   WorkerOptions options_;
   typename nn::Net<T>::WorkspacePtr workspace_;
+  std::unique_ptr<RankStep<T>> rank_step_;   // null: one process
+  const T* logits_ = nullptr;
+  nn::LossSums loss_;
+  bool wish_ = false, any_wish_ = false;
   RowBuffers<T> buffers_;
   AlignedBuffer<T> clipped_;            // dense gradients after clipping
   const T* dense_grad_ = nullptr;

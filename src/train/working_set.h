@@ -8,6 +8,7 @@
 #include "data/source.h"
 #include "embedding/table.h"
 #include "embedding/virtual_ids.h"
+#include "placement/key_requests.h"
 
 namespace sluice::train {
 
@@ -28,13 +29,18 @@ struct ResolvedRun {
 // A batch on its way from the reader to the worker: its samples, unique keys and pinned rows. Objects circulate, so
 // nothing here is allocated anew once their vectors have grown.
 struct WorkingSet {
-  data::Batch batch;
-  embedding::VirtualIds ids;
+  data::Batch batch;           // with several ranks: the global one
+  embedding::VirtualIds ids;   // with several ranks: of the keys that this rank owns
   std::vector<std::vector<ResolvedRun>> tables;   // [table][run]
   int64_t step = 0;                               // counts from 1
   std::string position;                           // of the source after this batch
   data::SourceStats stats;                        // of the source after this batch
   HostTimes times;
+
+  // With several ranks (train/rank_keys.h).
+  data::Batch local;                  // samples that this rank computes
+  embedding::VirtualIds local_ids;    // their keys, where rows travel
+  placement::RowRoutes routes;
 };
 
 }  // namespace sluice::train

@@ -1,0 +1,85 @@
+#include "placement/ranks.h"
+
+#include <algorithm>
+#include <cstring>
+#include <span>
+#include <utility>
+
+namespace sluice::placement {
+namespace {
+
+using comm::Traffic;
+
+// A status as text, and back.
+std::string Encode(const Status& status) {
+  return std::string(1, static_cast<char>(status.code())) + status.message();
+}
+Status Decode(const std::string& text) {
+  if (text.empty()) return DataLoss("a rank sent an empty status");
+  return Status(static_cast<StatusCode>(text[0]), text.substr(1));
+}
+
+std::span<std::byte> Bytes(std::string* text) { return {reinterpret_cast<std::byte*>(text->data()), text->size()}; }
+
+}  // namespace
+
+Result<std::unique_ptr<Ranks>> Ranks::Make(std::unique_ptr<comm::Transport> transport,
+                                           std::chrono::milliseconds timeout) {
+  std::unique_ptr<Ranks> ranks(new Ranks());
+  SLUICE_ASSIGN_OR_RETURN(ranks->heartbeat_transport_, transport->Split(0));
+  ranks->control_ =
+      std::make_unique<comm::Communicator>(std::move(transport), std::make_shared<comm::Ledger>(), timeout);
+  SLUICE_ASSIGN_OR_RETURN(ranks->worker_, ranks->control_->Duplicate());
+  SLUICE_ASSIGN_OR_RETURN(ranks->host_, ranks->control_->Duplicate());
+  return ranks;
+}
+
+Status Ranks::WatchPeers(std::function<void(int)> on_silence) {
+  const auto timeout = control_->timeout();
+  const auto interval = std::clamp(timeout / 10, std::chrono::milliseconds(20), std::chrono::milliseconds(1000));
+  heartbeat_ = std::make_unique<comm::Heartbeat>(std::move(heartbeat_transport_), interval, timeout,
+                                                 std::move(on_silence));
+  return Status::Ok();
+}
+
+Result<std::string> Ranks::Share(const Result<std::string>& leaders) {
+  std::string text;
+  if (leads()) text = leaders.ok() ? std::string(1, char{0}) + leaders.value() : Encode(leaders.status());
+  int64_t length = static_cast<int64_t>(text.size());
+  SLUICE_RETURN_IF_ERROR(control_->Broadcast(std::as_writable_bytes(std::span(&length, 1)), 0, Traffic::kControl));
+  if (length < 1 || length > (int64_t{1} << 32)) return DataLoss("rank 0 announces {} bytes", length);
+  text.resize(static_cast<size_t>(length));
+  SLUICE_RETURN_IF_ERROR(control_->Broadcast(Bytes(&text), 0, Traffic::kControl));
+  SLUICE_RETURN_IF_ERROR(Decode(text));
+  return text.substr(1);
+}
+
+Result<std::vector<std::string>> Ranks::Collect(const std::string& mine) {
+  std::vector<int64_t> lengths(static_cast<size_t>(size()), static_cast<int64_t>(mine.size()));
+  SLUICE_ASSIGN_OR_RETURN(lengths, control_->ExchangeCounts(lengths, Traffic::kControl));
+  std::vector<std::string> texts(static_cast<size_t>(size()));
+  std::vector<std::span<const std::byte>> send;
+  std::vector<std::span<std::byte>> receive;
+  for (int r = 0; r < size(); ++r) {
+    const int64_t length = lengths[static_cast<size_t>(r)];
+    if (length < 0 || length > (int64_t{1} << 32)) return DataLoss("rank {} announces {} bytes", r, length);
+    texts[static_cast<size_t>(r)].resize(static_cast<size_t>(length));
+    send.push_back({reinterpret_cast<const std::byte*>(mine.data()), mine.size()});
+    receive.push_back(Bytes(&texts[static_cast<size_t>(r)]));
+  }
+  SLUICE_RETURN_IF_ERROR(control_->AllToAll(send, receive, Traffic::kControl));
+  return texts;
+}
+
+Status Ranks::Agree(const Status& mine) {
+  // A rank that lost a peer can agree on nothing.
+  if (mine.code() == StatusCode::kUnavailable) return mine;
+  SLUICE_ASSIGN_OR_RETURN(const auto texts, Collect(Encode(mine)));
+  for (int r = 0; r < size(); ++r) {
+    const Status status = Decode(texts[static_cast<size_t>(r)]);
+    if (!status.ok()) return status.WithContext(fmt::format("rank {}", r));
+  }
+  return Status::Ok();
+}
+
+}  // namespace sluice::placement

@@ -1,0 +1,52 @@
+#pragma once
+
+#include <chrono>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "base/status.h"
+#include "comm/communicator.h"
+#include "comm/heartbeat.h"
+#include "comm/transport.h"
+
+namespace sluice::placement {
+
+// The ranks of one run as one of them sees them: a communicator for each purpose, so that stages that overlap never share
+// one, and a ledger for all. The rank 0 leads: it alone prints, and owns the run folder.
+// Threads      each communicator serves one thread at a time; the functions here use control().
+// Distributed  Make and every function are collective.
+// Errors       kUnavailable naming the silent rank.
+class Ranks {
+ public:
+  static Result<std::unique_ptr<Ranks>> Make(std::unique_ptr<comm::Transport> transport,
+                                             std::chrono::milliseconds timeout);
+  // From now on calls `on_silence` once when a rank was not heard of for the timeout.
+  Status WatchPeers(std::function<void(int rank)> on_silence);
+
+  int rank() const { return control_->rank(); }
+  int size() const { return control_->size(); }
+  bool leads() const { return rank() == 0; }
+  comm::Communicator& control() { return *control_; }   // agreement, evaluation's metrics, checkpoints
+  comm::Communicator& worker() { return *worker_; }     // values: partials, rows, gradients
+  comm::Communicator& host() { return *host_; }         // keys of the next batches
+  comm::Ledger& ledger() { return control_->ledger(); }
+
+  // What the leader has, a text or a failure, on every rank.
+  Result<std::string> Share(const Result<std::string>& leaders);
+  // The texts of all ranks, on every rank.
+  Result<std::vector<std::string>> Collect(const std::string& mine);
+  // Ok where it is on every rank; else, on every rank, the first failure in rank order that is not a lost peer, naming the
+  // rank.
+  Status Agree(const Status& mine);
+
+ private:
+  Ranks() = default;
+
+  std::unique_ptr<comm::Transport> heartbeat_transport_;
+  std::unique_ptr<comm::Communicator> control_, worker_, host_;
+  std::unique_ptr<comm::Heartbeat> heartbeat_;
+};
+
+}  // namespace sluice::placement

@@ -1,0 +1,56 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <vector>
+
+#include "base/status.h"
+#include "base/thread_pool.h"
+#include "comm/communicator.h"
+#include "placement/key_requests.h"
+
+namespace sluice::placement {
+
+// The rows of one table on both sides of the exchange.
+// Shapes       owned [unique keys that this rank owns, dim]; mine [unique keys of my samples, dim].
+template <class T>
+struct TableRows {
+  int64_t dim = 0;
+  const std::vector<uint8_t>* serves = nullptr;   // [num_vocabularies]: whether this table holds them
+  T* owned = nullptr;
+  T* mine = nullptr;
+};
+
+// Brings rows from their owners to the ranks whose samples read them, and summed gradients back.
+// Wire         one message to each rank for all tables: rows only, in the order of RowRoutes.
+// Semantics    Push sums in rank order: the result does not depend on timing.
+// Distributed  collective; one all-to-all each. U rows that live elsewhere: U * sum of dims * sizeof(T) bytes each way.
+template <class T>
+class RowExchange {
+ public:
+  explicit RowExchange(comm::Communicator* comm) : comm_(comm) {}
+
+  // owned -> mine.
+  Status Pull(const RowRoutes& routes, const std::vector<TableRows<T>>& tables, ThreadPool& pool);
+  // mine -> owned, which is overwritten for rows of vocabularies that the table serves.
+  Status Push(const RowRoutes& routes, const std::vector<TableRows<T>>& tables, ThreadPool& pool);
+
+ private:
+  // Where the rows of one table, rank and vocabulary stand in a message.
+  struct Part {
+    size_t table = 0;
+    int64_t begin = 0, end = 0;   // in the routes
+    int64_t offset = 0;           // elements, in the message of the rank
+    int rank = 0;
+  };
+  // Cuts messages along `begin`; returns their lengths in elements.
+  std::vector<int64_t> Plan(const std::vector<int64_t>& begin, const std::vector<TableRows<T>>& tables,
+                            std::vector<Part>* parts) const;
+  Status Exchange(const std::vector<int64_t>& out_sizes, const std::vector<int64_t>& in_sizes, comm::Traffic traffic);
+
+  comm::Communicator* comm_;
+  std::vector<Part> ask_parts_, give_parts_;
+  std::vector<std::vector<T>> out_, in_;
+};
+
+}  // namespace sluice::placement

@@ -1,0 +1,79 @@
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "base/aligned_buffer.h"
+#include "base/thread_pool.h"
+#include "nn/net.h"
+#include "placement/row_exchange.h"
+#include "train/model_state.h"
+#include "train/rank_keys.h"
+#include "train/table_set.h"
+#include "train/working_set.h"
+
+namespace sluice::train {
+
+// The worker's part of a step on many ranks: what the net gets in place of the rows of the whole batch, and what travels
+// after it. Source: DES (Rong et al., SIGIR 2020); docs/algorithms/des.md.
+// Threads      one caller; works on the pool.
+// Distributed  every function is collective on the ranks' worker communicator, in the order of steps.
+// Errors       a StatusError: those of the communicator.
+template <class T>
+class RankStep {
+ public:
+  RankStep(const RankContext& context, ModelState<T>* state, ThreadPool* pool);
+
+  struct Input {
+    const data::Batch* batch = nullptr;
+    const std::vector<nn::RowsView<T>>* rows = nullptr;
+    const nn::StepParts<T>* parts = nullptr;
+  };
+  // After the rows that this rank owns were gathered into `buffers`.
+  Input Forward(const WorkingSet& set, RowBuffers<T>* buffers);
+  // After Net::TrainStep: dense gradients and gradients of partials or rows reach the ranks that apply them.
+  void Backward(const WorkingSet& set, typename nn::Net<T>::Workspace* workspace, RowBuffers<T>* buffers);
+  // Gradients of rows in `range` that this rank owns, into buffers->grads. Ranges may run concurrently.
+  void RowGradients(const WorkingSet& set, int table, Range range, typename nn::Net<T>::Workspace* workspace,
+                    RowBuffers<T>* buffers);
+  // The sum over ranks of a number that each computed for its own rows.
+  double SumOverRanks(double value);
+
+  // The loss of the global batch, from that of this rank's samples, and whether any rank has a wish.
+  nn::LossSums Agree(const nn::LossSums& mine, bool wish, bool* any_wish);
+  // Logits of the global batch [batch size, num_labels] from those of this rank's samples.
+  const T* GatherLogits(const WorkingSet& set, const T* mine);
+
+  bool replicated() const { return context_.strategy.replicated(); }
+
+ private:
+  std::vector<int64_t> Counts(int64_t batch_size, int64_t columns) const;
+  std::vector<placement::TableRows<T>> Tables(RowBuffers<T>* buffers, bool gradients);
+  void GatherPartialGradients(const WorkingSet& set, typename nn::Net<T>::Workspace* workspace);
+  void LocalRowGradients(const WorkingSet& set, typename nn::Net<T>::Workspace* workspace);
+
+  RankContext context_;
+  comm::Communicator* comm_;
+  ModelState<T>* state_;
+  ThreadPool* pool_;
+  int64_t sum_columns_, max_columns_;
+  nn::StepParts<T> parts_;
+  std::vector<nn::RowsView<T>> no_rows_;
+  // Owners compute: the global batch's partials, my samples' part of them, and the gradients of both.
+  struct Columns {
+    AlignedBuffer<T> sum, max;
+    nn::PartialColumns<T> view() { return {sum.data(), max.data()}; }
+    void Resize(int64_t rows, int64_t sum_columns, int64_t max_columns) {
+      sum.Resize(rows * sum_columns);
+      max.Resize(rows * max_columns);
+    }
+  };
+  Columns partials_, local_partials_, partial_grads_, local_grads_;
+  // Ranks with the samples compute: rows of my samples, and their gradients.
+  placement::RowExchange<T> exchange_;
+  RowBuffers<T> local_;
+  std::vector<std::vector<uint8_t>> serves_;
+  AlignedBuffer<T> logits_;
+};
+
+}  // namespace sluice::train
