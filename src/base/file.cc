@@ -73,7 +73,8 @@ Status FileWriter::Flush() {
 
 Status FileWriter::Finish(bool sync) {
   SLUICE_RETURN_IF_ERROR(Flush());
-  if (sync && ::fsync(fd_) != 0) return Fail("sync");
+  // A device or a pipe cannot be synced and need not be.
+  if (sync && ::fsync(fd_) != 0 && errno != EINVAL && errno != ENOTSUP) return Fail("sync");
   if (::close(std::exchange(fd_, -1)) != 0) return Fail("close");
   return Status::Ok();
 }
@@ -124,14 +125,35 @@ Result<std::string> ReadWholeFile(const std::string& path) {
   return content;
 }
 
+WritePlace::WritePlace(const std::string& path) : target(path) {
+  std::error_code error;
+  if (std::filesystem::is_symlink(path, error)) {
+    const std::filesystem::path followed = std::filesystem::canonical(path, error);
+    if (!error) target = followed.string();
+  }
+  struct stat info;
+  const bool special = ::stat(path.c_str(), &info) == 0 && !S_ISREG(info.st_mode) && !S_ISDIR(info.st_mode);
+  if (special) target = path;  // what lies behind /dev/stdout has no other name where it is a pipe
+  beside = special ? target : target + ".tmp-" + std::to_string(::getpid());
+}
+
+Status WritePlace::Commit() const {
+  if (!in_place() && ::rename(beside.c_str(), target.c_str()) != 0) return SystemError(target, "rename to", errno);
+  return Status::Ok();
+}
+
+void WritePlace::Discard() const {
+  if (!in_place()) ::unlink(beside.c_str());
+}
+
 Status WriteFileAtomically(const std::string& path, std::string_view content) {
-  const std::string beside = path + ".tmp";
+  const WritePlace place(path);
   FileWriter writer;
-  Status status = writer.Open(beside);
+  Status status = writer.Open(place.beside);
   if (status.ok()) status = writer.Write(content);
   if (status.ok()) status = writer.Finish();
-  if (status.ok() && ::rename(beside.c_str(), path.c_str()) != 0) status = SystemError(path, "rename to", errno);
-  if (!status.ok()) ::unlink(beside.c_str());
+  if (status.ok()) status = place.Commit();
+  if (!status.ok()) place.Discard();
   return status;
 }
 

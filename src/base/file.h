@@ -72,6 +72,19 @@ class FileReader {
 // The whole of a small file. Errors: as FileReader.
 Result<std::string> ReadWholeFile(const std::string& path);
 
+// Where to write what is to become `path`, so that a reader sees the old file or the new one, never a part.
+struct WritePlace {
+  std::string target;   // `path` with its links followed
+  std::string beside;   // what to write and then rename; `target` itself where that is a device or a pipe
+
+  explicit WritePlace(const std::string& path);
+  bool in_place() const { return beside == target; }
+  // Renames what was written. Errors: kIo.
+  Status Commit() const;
+  // Removes what was written.
+  void Discard() const;
+};
+
 // Writes beside `path` and renames: a reader sees the old file or the new one, never a part.
 Status WriteFileAtomically(const std::string& path, std::string_view content);
 

@@ -85,5 +85,34 @@ TEST_F(FileTest, FoldersAreMadeAndSynced) {
   EXPECT_EQ(MakeFolders(path_ + "/below").code(), StatusCode::kIo);
 }
 
+TEST_F(FileTest, DevicesAndPipesAreWrittenNeverReplaced) {
+  EXPECT_TRUE(WriteFileAtomically("/dev/null", "x").ok());
+  EXPECT_TRUE(fs::is_character_file("/dev/null"));
+  EXPECT_FALSE(WriteFileAtomically("/dev/full", "x").ok());
+  EXPECT_TRUE(fs::is_character_file("/dev/full"));
+}
+
+TEST_F(FileTest, ALinkStaysALink) {
+  ASSERT_TRUE(WriteFileAtomically(path_, "old").ok());
+  fs::create_symlink(path_, folder_ + "/link");
+  ASSERT_TRUE(WriteFileAtomically(folder_ + "/link", "new").ok());
+  EXPECT_TRUE(fs::is_symlink(folder_ + "/link"));
+  EXPECT_EQ(ReadWholeFile(path_).value(), "new");
+}
+
+TEST_F(FileTest, WhatIsDiscardedLeavesTheOldFile) {
+  ASSERT_TRUE(WriteFileAtomically(path_, "old").ok());
+  const WritePlace place(path_);
+  EXPECT_FALSE(place.in_place());
+  FileWriter writer;
+  ASSERT_TRUE(writer.Open(place.beside).ok());
+  ASSERT_TRUE(writer.Write("new").ok());
+  ASSERT_TRUE(writer.Finish().ok());
+  EXPECT_EQ(ReadWholeFile(path_).value(), "old");
+  place.Discard();
+  EXPECT_EQ(ReadWholeFile(path_).value(), "old");
+  EXPECT_FALSE(fs::exists(place.beside));
+}
+
 }  // namespace
 }  // namespace sluice

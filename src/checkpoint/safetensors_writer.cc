@@ -51,12 +51,12 @@ int64_t TensorInfo::num_elements() const {
 }
 
 SafetensorsWriter::SafetensorsWriter(std::string path, std::vector<TensorInfo> tensors)
-    : path_(std::move(path)), temporary_path_(path_ + ".tmp"), tensors_(std::move(tensors)), parts_(tensors_.size()) {}
+    : path_(std::move(path)), place_(path_), tensors_(std::move(tensors)), parts_(tensors_.size()) {}
 
 SafetensorsWriter::~SafetensorsWriter() {
   if (fd_ < 0) return;
   ::close(fd_);
-  ::unlink(temporary_path_.c_str());
+  place_.Discard();
 }
 
 Result<std::unique_ptr<SafetensorsWriter>> SafetensorsWriter::Create(const std::string& path,
@@ -94,8 +94,9 @@ Result<std::unique_ptr<SafetensorsWriter>> SafetensorsWriter::Create(const std::
     part.end += begin;
   }
 
-  writer->fd_ = ::open(writer->temporary_path_.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
-  if (writer->fd_ < 0) return IoError("{}: cannot create: {}", writer->temporary_path_, std::strerror(errno));
+  if (writer->place_.in_place()) return IoError("{}: is a device or a pipe; safetensors needs a file", path);
+  writer->fd_ = ::open(writer->place_.beside.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+  if (writer->fd_ < 0) return IoError("{}: cannot create: {}", writer->place_.beside, std::strerror(errno));
   const uint64_t length = text.size();
   SLUICE_RETURN_IF_ERROR(writer->WriteAt(0, std::as_bytes(std::span(&length, 1))));
   SLUICE_RETURN_IF_ERROR(writer->WriteAt(sizeof(length), std::as_bytes(std::span(text))));
@@ -106,7 +107,7 @@ Status SafetensorsWriter::WriteAt(int64_t offset, std::span<const std::byte> byt
   while (!bytes.empty()) {
     const ssize_t n = ::pwrite(fd_, bytes.data(), bytes.size(), offset);
     if (n < 0 && errno == EINTR) continue;
-    if (n < 0) return IoError("{}: cannot write: {}", temporary_path_, std::strerror(errno));
+    if (n < 0) return IoError("{}: cannot write: {}", place_.beside, std::strerror(errno));
     bytes = bytes.subspan(static_cast<size_t>(n));
     offset += n;
   }
@@ -140,9 +141,8 @@ Status SafetensorsWriter::Finish() {
     SLUICE_CHECK(parts_[i].at == parts_[i].end, "tensor {} lacks {} bytes", tensors_[i].name,
                  parts_[i].end - parts_[i].at);
   }
-  if (::fsync(fd_) != 0) return IoError("{}: cannot sync: {}", temporary_path_, std::strerror(errno));
-  if (::rename(temporary_path_.c_str(), path_.c_str()) != 0)
-    return IoError("{}: cannot rename the finished file to it: {}", path_, std::strerror(errno));
+  if (::fsync(fd_) != 0) return IoError("{}: cannot sync: {}", place_.beside, std::strerror(errno));
+  SLUICE_RETURN_IF_ERROR(place_.Commit());
   ::close(std::exchange(fd_, -1));
   return Status::Ok();
 }

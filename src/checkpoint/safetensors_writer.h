@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "base/file.h"
 #include "base/status.h"
 
 namespace sluice::checkpoint {
@@ -63,7 +64,8 @@ class SafetensorsWriter {
   Status WriteAt(int64_t offset, std::span<const std::byte> bytes);
   Status Flush(Part* part);
 
-  std::string path_, temporary_path_;
+  std::string path_;
+  WritePlace place_;
   std::vector<TensorInfo> tensors_;
   std::vector<Part> parts_;
   int fd_ = -1;

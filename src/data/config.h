@@ -59,7 +59,7 @@ struct DataConfig {
   void Visit(V& v) {
     v.Field("format", format,
             {.text = "Layout of the files. auto decides by name (.csv, .libsvm, .svm, .libffm, .ffm, .sluice, each also with .gz "
-                     "or .zst) and takes the rest as criteo.",
+                     "or .zst) and takes the rest as criteo. Files named .sluice are packed in any case.",
              .choices = {"auto", "criteo", "criteo_tb", "csv", "libsvm", "libffm", "packed"}});
     v.Field("train", train,
             {.text = "Training files, read in this order; globs are expanded in sorted order; \"-\" is standard input."});

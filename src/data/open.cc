@@ -28,10 +28,11 @@ std::string FormatOfName(std::string name) {
   return "";
 }
 
-// Format of the files that are opened: by their names, else that of the training files.
+// Format of the files that are opened: by their names, else that of the training files. A packed file is one whatever the
+// configured layout of text is, so that a model trained on text reads it too.
 std::string FormatOfFiles(const DataConfig& data, const FittedFeatures& features, const std::vector<std::string>& files) {
-  if (data.format != "auto") return data.format;
   const std::string format = FormatOfName(files.front());
+  if (data.format != "auto" && format != "packed") return data.format;
   if (!format.empty()) return format;
   return features.format == "packed" ? "criteo" : features.format;
 }
@@ -163,9 +164,9 @@ uint64_t Fingerprint(const DataConfig& data, const FittedFeatures& features, con
 }  // namespace
 
 std::string ResolveFormat(const DataConfig& data) {
-  if (data.format != "auto") return data.format;
   const auto& files = data.train.empty() ? data.eval : data.train;
   const std::string format = files.empty() ? "" : FormatOfName(files.front());
+  if (data.format != "auto" && format != "packed") return data.format;
   return format.empty() ? "criteo" : format;
 }
 

@@ -1,6 +1,4 @@
 #include <algorithm>
-#include <cerrno>
-#include <cstdio>
 #include <cstring>
 
 #include "base/file.h"
@@ -68,12 +66,12 @@ Result<int64_t> Pack(BatchSource* source, const FittedFeatures& features, const 
   std::memcpy(head.data(), &header, sizeof header);
 
   // Written aside and renamed, so that no reader ever sees a part.
-  const std::string aside = path + ".partial";
+  const WritePlace place(path);
   std::vector<PackedFile::Block> blocks;
   Trailer trailer = {};
   const auto write = [&]() -> Status {
     FileWriter file;
-    SLUICE_RETURN_IF_ERROR(file.Open(aside));
+    SLUICE_RETURN_IF_ERROR(file.Open(place.beside));
     SLUICE_RETURN_IF_ERROR(file.Write(head));
     BlockWriter encoder;
     Batch batch;
@@ -110,10 +108,9 @@ Result<int64_t> Pack(BatchSource* source, const FittedFeatures& features, const 
     return file.Finish();
   };
   Status status = write();
-  if (status.ok() && std::rename(aside.c_str(), path.c_str()) != 0)
-    status = IoError("{}: cannot rename: {}", path, std::strerror(errno));
+  if (status.ok()) status = place.Commit();
   if (!status.ok()) {
-    std::remove(aside.c_str());
+    place.Discard();
     return status;
   }
   return static_cast<int64_t>(trailer.num_samples);

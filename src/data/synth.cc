@@ -7,6 +7,7 @@
 #include <cmath>
 #include <cstdio>
 #include <future>
+#include <optional>
 #include <vector>
 
 #include "base/file.h"
@@ -153,27 +154,28 @@ std::string CsvHeader(const SynthConfig& config) {
 class Output {
  public:
   Status Open(const std::string& path) {
-    path_ = path;
-    return path == "-" ? Status::Ok() : file_.Open(path + ".partial");
+    if (path == "-") return Status::Ok();
+    place_.emplace(path);
+    return file_.Open(place_->beside);
   }
   ~Output() {
-    if (path_ != "-" && !path_.empty() && !finished_) std::remove((path_ + ".partial").c_str());
+    if (place_ && !finished_) place_->Discard();
   }
   Status Write(const std::string& text) {
-    if (path_ != "-") return file_.Write(text);
+    if (place_) return file_.Write(text);
     if (std::fwrite(text.data(), 1, text.size(), stdout) != text.size()) return IoError("standard output: cannot write");
     return Status::Ok();
   }
   Status Finish() {
-    if (path_ == "-") return std::fflush(stdout) == 0 ? Status::Ok() : IoError("standard output: cannot write");
+    if (!place_) return std::fflush(stdout) == 0 ? Status::Ok() : IoError("standard output: cannot write");
     SLUICE_RETURN_IF_ERROR(file_.Finish(/*sync=*/false));
-    if (std::rename((path_ + ".partial").c_str(), path_.c_str()) != 0) return IoError("{}: cannot rename to it", path_);
+    SLUICE_RETURN_IF_ERROR(place_->Commit());
     finished_ = true;
     return Status::Ok();
   }
 
  private:
-  std::string path_;
+  std::optional<WritePlace> place_;   // nothing: standard output
   FileWriter file_;
   bool finished_ = false;
 };

@@ -1,9 +1,13 @@
 #include "train/run_folder.h"
 
+#include <fcntl.h>
+#include <sys/file.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <chrono>
+#include <cstring>
 #include <ctime>
 #include <filesystem>
 #include <sstream>
@@ -29,6 +33,7 @@ RunConfig Semantic(RunConfig config) {
   config.name = defaults.name;
   config.threads = defaults.threads;
   config.log = defaults.log;
+  config.strategy = defaults.strategy;
   config.bench = defaults.bench;
   config.checkpoint = defaults.checkpoint;
   config.train.epochs = defaults.train.epochs;
@@ -46,12 +51,27 @@ std::vector<std::string> Lines(const std::string& text) {
   return lines;
 }
 
+// Whether the folder holds nothing, or only the config.yaml that a killed process had begun to write.
 bool IsEmptyFolder(const std::string& path) {
   std::error_code error;
-  return fs::directory_iterator(path, error) == fs::directory_iterator();
+  return std::all_of(fs::directory_iterator(path, error), fs::directory_iterator(), [](const fs::directory_entry& entry) {
+    return entry.path().filename().string().starts_with("config.yaml.tmp-");
+  });
 }
 
 }  // namespace
+
+Result<std::shared_ptr<const FolderLock>> FolderLock::Take(const std::string& path) {
+  const int fd = ::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  if (fd < 0) return IoError("{}: cannot open the folder: {}", path, std::strerror(errno));
+  std::shared_ptr<const FolderLock> lock(new FolderLock(fd));
+  // A file system without locks cannot tell; all others refuse a second holder.
+  if (::flock(fd, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK)
+    return InvalidArgument("{}: another process trains in this folder; wait for it, or name another folder", path);
+  return lock;
+}
+
+FolderLock::~FolderLock() { ::close(fd_); }
 
 std::string FirstDifference(const RunConfig& here, const RunConfig& there) {
   const auto a = Lines(config::ToYaml(Semantic(here)));
@@ -81,7 +101,10 @@ Result<RunFolder> OpenRunFolder(const RunConfig& config, const std::string& run_
   std::error_code error;
   if (fs::exists(folder.path, error) && !fs::is_directory(folder.path, error))
     return IoError("{}: is a file, not a run folder", folder.path);
-  if (fs::exists(folder.path, error) && !IsEmptyFolder(folder.path)) {
+  const bool existed = fs::exists(folder.path, error);
+  SLUICE_RETURN_IF_ERROR(MakeFolders(folder.path));
+  SLUICE_ASSIGN_OR_RETURN(folder.lock, FolderLock::Take(folder.path));
+  if (existed && !IsEmptyFolder(folder.path)) {
     const std::string old_config = folder.File("config.yaml");
     if (!fs::exists(old_config, error))
       return InvalidArgument("{}: holds files but no run; name an empty or new folder", folder.path);
@@ -100,7 +123,6 @@ Result<RunFolder> OpenRunFolder(const RunConfig& config, const std::string& run_
       if (latest) folder.resume_from = latest->path;
     }
   }
-  SLUICE_RETURN_IF_ERROR(MakeFolders(folder.path));
   return folder;
 }
 

@@ -1,11 +1,10 @@
 // Evaluate and Predict of train/api.h.
 
-#include <unistd.h>
-
 #include <cmath>
 #include <cstdio>
 #include <filesystem>
 #include <iterator>
+#include <optional>
 
 #include <fmt/format.h>
 
@@ -18,42 +17,36 @@
 namespace sluice::train {
 namespace {
 
-// Lines of output: standard output, or a file beside the final one that Finish renames.
+// Lines of output: standard output, or a file that comes into being when the last line is written.
 class LineOutput {
  public:
   ~LineOutput() {
-    if (!temporary_.empty() && !finished_) {
-      std::error_code ignored;
-      std::filesystem::remove(temporary_, ignored);
-    }
+    if (place_ && !finished_) place_->Discard();
   }
 
   Status Open(const std::string& path) {
-    path_ = path;
     if (path == "-") return Status::Ok();
     if (std::filesystem::is_directory(path)) return IoError("{}: is a folder", path);
-    temporary_ = fmt::format("{}.tmp-{}", path, ::getpid());
-    return file_.Open(temporary_);
+    place_.emplace(path);
+    return file_.Open(place_->beside);
   }
 
   Status Write(const std::string& text) {
-    if (path_ != "-") return file_.Write(text);
+    if (place_) return file_.Write(text);
     if (std::fwrite(text.data(), 1, text.size(), stdout) != text.size()) return IoError("standard output: write failed");
     return Status::Ok();
   }
 
   Status Finish() {
-    if (path_ == "-") return std::fflush(stdout) == 0 ? Status::Ok() : IoError("standard output: write failed");
+    if (!place_) return std::fflush(stdout) == 0 ? Status::Ok() : IoError("standard output: write failed");
     SLUICE_RETURN_IF_ERROR(file_.Finish(false));
-    std::error_code error;
-    std::filesystem::rename(temporary_, path_, error);
-    if (error) return IoError("{}: {}", path_, error.message());
+    SLUICE_RETURN_IF_ERROR(place_->Commit());
     finished_ = true;
     return Status::Ok();
   }
 
  private:
-  std::string path_, temporary_;
+  std::optional<WritePlace> place_;   // nothing: standard output
   FileWriter file_;
   bool finished_ = false;
 };

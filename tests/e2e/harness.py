@@ -84,7 +84,7 @@ def checkpoints(run_dir):
 def leftovers(run_dir):
     """Temporary files and folders that something left in a run folder."""
     return [os.path.join(root, name) for root, folders, files in os.walk(run_dir) for name in folders + files
-            if name.startswith(".tmp") or name.endswith(".tmp")]
+            if ".tmp" in name]
 
 
 def metrics(run_dir):
