@@ -8,6 +8,7 @@
 #include <fmt/ranges.h>
 #include <nlohmann/json.hpp>
 
+#include "base/hash.h"
 #include "data/features.h"
 #include "telemetry/progress.h"
 #include "train/api.h"
@@ -25,11 +26,45 @@ Result<uint64_t> ParseKey(const std::string& text) {
   return key;
 }
 
-// The key of a value as data writes it; for a field made from a number, of the number of its bucket.
+std::vector<std::string> Split(const std::string& text, char separator) {
+  std::vector<std::string> parts;
+  size_t begin = 0;
+  for (size_t end; (end = text.find(separator, begin)) != std::string::npos; begin = end + 1)
+    parts.push_back(text.substr(begin, end - begin));
+  parts.push_back(text.substr(begin));
+  return parts;
+}
+
+Result<const data::SparseField*> FindField(const OpenedCheckpoint& opened, const std::string& name) {
+  std::vector<std::string> known;
+  for (const auto& field : opened.schema.fields) {
+    if (field.name == name) return &field;
+    known.push_back(field.name);
+  }
+  return NotFound("{}: the model has no sparse field {}; its fields are: {}", opened.path, name, fmt::join(known, ", "));
+}
+
+// The key of a value as data writes it; for a field made from a number, of the number of its bucket; for a cross, of the
+// values of its fields with commas between them.
 Result<Key> KeyOfValue(const OpenedCheckpoint& opened, const data::SparseField& field, const std::string& value) {
+  const auto& features = opened.header.features.features;
+  const auto feature = std::find_if(features.begin(), features.end(), [&](const auto& f) { return f.name == field.name; });
+  if (feature != features.end() && feature->config.type == "cross") {
+    const auto& names = feature->config.crosses;
+    const std::vector<std::string> values = Split(value, ',');
+    if (values.size() != names.size())
+      return InvalidArgument("field {} crosses {}: write as many values with commas between them", field.name,
+                             fmt::join(names, ", "));
+    Key key = field.salt;
+    for (size_t i = 0; i < names.size(); ++i) {
+      SLUICE_ASSIGN_OR_RETURN(const data::SparseField* part, FindField(opened, names[i]));
+      SLUICE_ASSIGN_OR_RETURN(const Key part_key, KeyOfValue(opened, *part, values[i]));
+      key = MixPair(key, part_key);
+    }
+    return key;
+  }
   if (value.empty()) return data::MissingKey(field.salt);
-  for (const auto& feature : opened.header.features.features) {
-    if (feature.name != field.name || feature.config.type != "numeric") continue;
+  if (feature != features.end() && feature->config.type == "numeric") {
     SLUICE_ASSIGN_OR_RETURN(const uint64_t bucket, ParseKey(value));
     return IntegerKey(bucket, field.salt);
   }
@@ -63,11 +98,9 @@ Result<std::string> InspectKey(const OpenedCheckpoint& opened, const ModelState<
   std::vector<int> tables;
   Key key = 0;
   if (!options.field.empty()) {
-    int field = -1;
-    for (int f = 0; f < opened.schema.num_fields(); ++f)
-      if (opened.schema.fields[f].name == options.field) field = f;
-    if (field < 0) return NotFound("{}: the model has no sparse field {}", opened.path, options.field);
-    SLUICE_ASSIGN_OR_RETURN(key, KeyOfValue(opened, opened.schema.fields[field], options.value));
+    SLUICE_ASSIGN_OR_RETURN(const data::SparseField* found, FindField(opened, options.field));
+    const int field = static_cast<int>(found - opened.schema.fields.data());
+    SLUICE_ASSIGN_OR_RETURN(key, KeyOfValue(opened, *found, options.value));
     for (int t = 0; t < state.tables->size(); ++t) {
       const auto& fields = state.tables->need(t).fields;
       if (std::find(fields.begin(), fields.end(), field) != fields.end()) tables.push_back(t);

@@ -36,6 +36,12 @@ Result<std::unique_ptr<ModelState<T>>> ModelState<T>::Make(const RunConfig& conf
       state->tables, TableSet<T>::Make(
                          schema, state->net->tables(),
                          [&](const std::string& table) { return TableSettings(config, table); }, seed));
+  for (const auto& [name, settings] : config.tables) {
+    if (name == "default" || state->tables->FindTable(name) >= 0) continue;
+    std::string known = "default";
+    for (int t = 0; t < state->tables->size(); ++t) known += ", " + state->tables->need(t).name;
+    return InvalidArgument("tables.{}: the model has no such table; there are: {}", name, known);
+  }
   const nn::Net<T>& net = *state->net;
   state->params.Resize(net.params().size());
   state->params.Zero();

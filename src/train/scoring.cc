@@ -108,17 +108,15 @@ Result<PredictReport> Predict(const PredictOptions& options) {
     const bool bce = model->config().model.loss != "mse";
     LineOutput output;
     SLUICE_RETURN_IF_ERROR(output.Open(options.output));
-    if (options.header) {
-      std::string header;
-      for (const auto& column : options.columns) header += column + separator;
-      for (size_t l = 0; l < labels.size(); ++l)
-        header += (l > 0 ? separator : "") + (labels.size() == 1 ? "score" : "score_" + labels[l]);
-      SLUICE_RETURN_IF_ERROR(output.Write(header + "\n"));
-    }
     PredictReport report;
-    std::string lines;
+    std::string lines;   // the names first, which go out with the first scores: data that cannot be read gives no output
+    if (options.header) {
+      for (const auto& column : options.columns) lines += column + separator;
+      for (size_t l = 0; l < labels.size(); ++l)
+        lines += (l > 0 ? separator : "") + (labels.size() == 1 ? "score" : "score_" + labels[l]);
+      lines += '\n';
+    }
     SLUICE_RETURN_IF_ERROR(model->Score(source.get(), [&](const data::Batch& batch, const float* scores) {
-      lines.clear();
       for (int64_t i = 0; i < batch.size; ++i) {
         if (!options.columns.empty()) lines += batch.passthrough[static_cast<size_t>(i)] + separator;
         for (size_t l = 0; l < labels.size(); ++l) {
@@ -129,8 +127,11 @@ Result<PredictReport> Predict(const PredictOptions& options) {
         lines += '\n';
       }
       report.samples += batch.size;
-      return output.Write(lines);
+      const Status status = output.Write(lines);
+      lines.clear();
+      return status;
     }));
+    SLUICE_RETURN_IF_ERROR(output.Write(lines));
     SLUICE_RETURN_IF_ERROR(output.Finish());
     report.skipped_lines = source->stats().skipped_lines;
     report.wall_s = telemetry::WallSeconds() - begin_s;

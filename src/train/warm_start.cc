@@ -7,6 +7,7 @@
 #include <span>
 #include <utility>
 
+#include <fmt/format.h>
 #include <fmt/ranges.h>
 #include <nlohmann/json.hpp>
 
@@ -141,6 +142,45 @@ class DenseWarmStart {
   std::set<std::string> drop_;
 };
 
+// What a feature's keys or numbers are made by.
+std::string Recipe(const data::FittedFeature& feature) {
+  const auto& config = feature.config;
+  std::string text = config.type == "numeric" ? "numeric, transform " + config.transform : config.type;
+  if (config.transform == "quantile") text += fmt::format(" of {} buckets", config.buckets);
+  if (config.transform == "bucket") text += fmt::format(" by {}", config.boundaries);
+  if (config.type == "cross") text += fmt::format(" of {}", config.crosses);
+  return text;
+}
+
+// Fields of init_from by the names that this run has for them.
+std::map<std::string, std::string> RenamedFrom(const WarmStartConfig& warm) {
+  std::map<std::string, std::string> renamed;
+  for (const auto& [name, source] : warm.rename) renamed[source.from] = name;
+  return renamed;
+}
+
+// Everything in `drop` must name something, and fields that both models have cannot be told apart in their table.
+Status CheckDrop(const std::set<std::string>& drop, const Json& model, const data::Schema& ours, const data::Schema& theirs,
+                 const std::map<std::string, std::string>& renamed, const std::string& path) {
+  const auto has_field = [](const data::Schema& schema, const std::string& name) {
+    return std::any_of(schema.fields.begin(), schema.fields.end(), [&](const auto& f) { return f.name == name; }) ||
+           std::find(schema.dense.begin(), schema.dense.end(), name) != schema.dense.end();
+  };
+  const auto has = [&](const char* part, const std::string& name) {
+    return std::any_of(model.at(part).begin(), model.at(part).end(), [&](const Json& j) { return j.at("name") == name; });
+  };
+  for (const auto& name : drop) {
+    if (has("tables", name) || has("params", name) || has("buffers", name)) continue;
+    if (!has_field(theirs, name))
+      return InvalidArgument("checkpoint.warm_start.drop: {} has no field, table or parameter {}", path, name);
+    const auto renamed_to = renamed.find(name);
+    if (has_field(ours, renamed_to == renamed.end() ? name : renamed_to->second))
+      return InvalidArgument("checkpoint.warm_start.drop: this model has the field {} too; to start its rows anew, give it "
+                             "another features.{}.vocabulary", name, name);
+  }
+  return Status::Ok();
+}
+
 Result<nn::NetSpec> SpecOf(const RunConfig& config, const data::Schema& schema) {
   return nn::ExpandModel(config.model, schema, PrecisionOf(config), config.deterministic);
 }
@@ -151,6 +191,8 @@ std::string WarmStartReport::ToText() const {
   std::string text = fmt::format("{} rows, {} parameters as they were", rows, whole.size());
   if (!adapted.empty()) text += fmt::format(", adapted {}", fmt::join(adapted, ", "));
   if (!fresh.empty()) text += fmt::format(", new {}", fmt::join(fresh, ", "));
+  if (!left.empty()) text += fmt::format(", left behind table {}", fmt::join(left, ", "));
+  if (!new_slots.empty()) text += fmt::format(", another optimizer and so new slots for {}", fmt::join(new_slots, ", "));
   return text;
 }
 
@@ -180,6 +222,37 @@ Status RenameFields(RunConfig* config) {
   return Status::Ok();
 }
 
+Status AdoptTransforms(const RunConfig& config, data::FittedFeatures* features) {
+  SLUICE_ASSIGN_OR_RETURN(const std::string path, FindModel(config.checkpoint.init_from));
+  SLUICE_ASSIGN_OR_RETURN(const auto reader, checkpoint::CheckpointReader::Open(path));
+  SLUICE_ASSIGN_OR_RETURN(const CheckpointHeader other, ReadHeader(*reader));
+  const std::map<std::string, std::string> renamed = RenamedFrom(config.checkpoint.warm_start);
+  std::vector<std::string> misfits;
+  for (const auto& theirs : other.features.features) {
+    const auto renamed_to = renamed.find(theirs.name);
+    const std::string& name = renamed_to == renamed.end() ? theirs.name : renamed_to->second;
+    const auto ours = std::find_if(features->features.begin(), features->features.end(),
+                                   [&](const data::FittedFeature& feature) { return feature.name == name; });
+    if (ours == features->features.end()) continue;
+    const std::string there = Recipe(theirs), here = Recipe(*ours);
+    const bool fitted = ours->boundaries == theirs.boundaries && ours->mean == theirs.mean &&
+                        ours->deviation == theirs.deviation;
+    if (there != here) {
+      misfits.push_back(fmt::format("field {} ({} there, {} here)", name, there, here));
+    } else if (!fitted && features->format == "packed") {
+      misfits.push_back(fmt::format("field {} (packed with other quantiles or means than the checkpoint's)", name));
+    } else {
+      ours->boundaries = theirs.boundaries;
+      ours->mean = theirs.mean;
+      ours->deviation = theirs.deviation;
+    }
+  }
+  if (!misfits.empty() && !config.checkpoint.warm_start.allow_misfit)
+    return InvalidArgument("checkpoint.init_from: {} does not fit this run's fields: {}; make them equal, or set "
+                           "checkpoint.warm_start.allow_misfit", path, fmt::join(misfits, "; "));
+  return Status::Ok();
+}
+
 template <class T>
 Result<WarmStartReport> WarmStart(const RunConfig& config, ModelState<T>* state, Progress* progress) {
   const WarmStartConfig& warm = config.checkpoint.warm_start;
@@ -191,12 +264,12 @@ Result<WarmStartReport> WarmStart(const RunConfig& config, ModelState<T>* state,
                                  reinterpret_cast<const char*>(bytes.data()) + bytes.size(), nullptr, false);
   if (model.is_discarded()) return DataLoss("{}: section model.json is not JSON", path);
 
-  std::map<std::string, std::string> renamed;   // theirs -> ours
-  for (const auto& [name, source] : warm.rename) renamed[source.from] = name;
+  const std::map<std::string, std::string> renamed = RenamedFrom(warm);
   const std::set<std::string> drop(warm.drop.begin(), warm.drop.end());
   SLUICE_ASSIGN_OR_RETURN(const nn::NetSpec our_spec, SpecOf(config, state->schema));
   const data::Schema their_schema = other.features.MakeSchema();
   SLUICE_ASSIGN_OR_RETURN(const nn::NetSpec their_spec, SpecOf(other.config, their_schema));
+  SLUICE_RETURN_IF_ERROR(CheckDrop(drop, model, state->schema, their_schema, renamed, path));
   const ParamLabels ours(our_spec, state->schema, {});
   const ParamLabels theirs(their_spec, their_schema, renamed);
 
@@ -210,6 +283,7 @@ Result<WarmStartReport> WarmStart(const RunConfig& config, ModelState<T>* state,
     if (warm.slots == "keep" && same_rule) {
       SLUICE_ASSIGN_OR_RETURN(span.slots, ReadScalars(*reader, "dense/slots", other.fp64));
     }
+    if (warm.slots == "keep" && !same_rule) report.new_slots.push_back("the dense net");
     const DenseWarmStart dense(ours, theirs, drop);
     dense.Copy(state->net->params(), span, state->params.data(), state->slots.data(), &report, &misfits);
     OtherSpan buffers;
@@ -239,13 +313,24 @@ Result<WarmStartReport> WarmStart(const RunConfig& config, ModelState<T>* state,
     load.keep_counts = warm.counts == "keep";
     SLUICE_RETURN_IF_ERROR(state->tables->table(t).Load(*reader, "table/" + need.name, load));
     report.rows += state->tables->table(t).stats().rows;
+    if (load.keep_slots && found->at("optimizer") != optim::RuleName(state->tables->rule(t).kind))
+      report.new_slots.push_back("table " + need.name);
+  }
+  for (const Json& table : model.at("tables")) {
+    const std::string name = table.at("name");
+    if (state->tables->FindTable(name) < 0 && drop.count(name) == 0) report.left.push_back(name);
   }
   if (!misfits.empty() && !warm.allow_misfit)
     return InvalidArgument("checkpoint.init_from: {} does not fit this model: {}; make them equal, name them in "
                            "checkpoint.warm_start.drop, or set checkpoint.warm_start.allow_misfit",
                            path, fmt::join(misfits, "; "));
   if (warm.learning_rate == "keep") {
-    RestoreSchedules(other.progress, state);
+    state->schedule.set_state(other.progress.dense_schedule);
+    const auto& tables = model.at("tables");
+    for (size_t i = 0; i < std::min(tables.size(), other.progress.table_schedules.size()); ++i) {
+      const int t = state->tables->FindTable(tables[i].at("name"));
+      if (t >= 0) state->tables->schedule(t).set_state(other.progress.table_schedules[i]);
+    }
     progress->step = other.progress.step;
   }
   return report;

@@ -18,6 +18,8 @@ struct WarmStartReport {
   std::vector<std::string> whole;     // parameters taken as they are
   std::vector<std::string> adapted;   // parameters of which some inputs were added, dropped or moved
   std::vector<std::string> fresh;     // parameters and tables that start anew
+  std::vector<std::string> left;      // tables of the other model that nothing here takes over
+  std::vector<std::string> new_slots; // what starts with new slots, since its optimizer is another one
   std::string ToText() const;
 };
 
@@ -28,6 +30,11 @@ struct WarmStartReport {
 // Errors       kInvalidArgument naming every field, table and parameter that does not fit; nothing else was changed then.
 template <class T>
 Result<WarmStartReport> WarmStart(const RunConfig& config, ModelState<T>* state, Progress* progress);
+
+// Lets fields that init_from has keep its quantiles, means and deviations: its rows and weights were learned with them, so
+// that other files give a value the same key or number. Errors: kInvalidArgument naming the fields that are made otherwise
+// there (another transform, number of buckets or boundaries), unless checkpoint.warm_start.allow_misfit.
+Status AdoptTransforms(const RunConfig& config, data::FittedFeatures* features);
 
 // Gives renamed fields the vocabulary that they had in checkpoint.init_from; before features are fitted.
 Status RenameFields(RunConfig* config);
