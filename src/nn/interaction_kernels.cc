@@ -37,47 +37,84 @@ inline void ProductTile(const T* const* rows, int64_t width, const T* columns, i
     for (int64_t c = 0; c < kColumns; ++c) out[r * out_ld + c] = tile[r][c];
 }
 
-// Gradients of vectors [v0, v0 + kRows) in columns [d, d + n), n <= kColumns, into tile.
-template <class T, bool kWhole>
-inline void GradTile(const T* const* vectors, int64_t num_vectors, int64_t v0, int64_t d, int64_t n, const T* g,
-                     T (*tile)[kColumns]) {
+// What the gradients of vectors [v0, v0 + kRows) are made from, and where they go.
+template <class T>
+struct GradRows {
+  int64_t v0 = 0, end = 0, num_vectors = 0;   // end: of the vectors that there are
+  const T* before[kRows];                     // factors of vectors u < v0: before[r][u]
+  T inside[kRows][kRows];                     // of vectors v0 + u: inside[u][r]
+  const T* g = nullptr;                       // of vectors u >= end: g[TriangleStart(u) + v0 + r]
+  T* to[kRows];
+  bool accumulate[kRows];
+};
+
+template <class T>
+inline void PrepareRows(const VectorEdges<T>& grad, int64_t i, int64_t v0, const T* g, GradRows<T>* rows) {
+  const int64_t n = grad.num_vectors();
+  rows->v0 = v0;
+  rows->end = v0 + kRows < n ? v0 + kRows : n;
+  rows->num_vectors = n;
+  rows->g = g;
+  for (int64_t r = 0; r < kRows; ++r) {
+    const int64_t v = v0 + r;
+    rows->before[r] = g + TriangleStart(v < n ? v : v0);
+    rows->to[r] = nullptr;
+    rows->inside[r][r] = T(0);
+    if (v >= n) {
+      for (int64_t u = 0; u < r; ++u) rows->inside[u][r] = rows->inside[r][u] = T(0);
+      continue;
+    }
+    for (int64_t u = 0; u < r; ++u) rows->inside[u][r] = rows->inside[r][u] = rows->before[r][v0 + u];
+    const bool in_first = v < grad.first.num_vectors;
+    const VectorEdge<T>& edge = in_first ? grad.first : grad.second;
+    rows->accumulate[r] = edge.accumulate;
+    if (edge.data != nullptr)
+      rows->to[r] = edge.data + i * edge.ld + (in_first ? v : v - grad.first.num_vectors) * grad.width;
+  }
+}
+
+// Columns [d, d + n) of the gradients, n <= kColumns.
+template <bool kWhole, class T>
+inline void GradTile(const GradRows<T>& rows, const T* const* vectors, int64_t d, int64_t n) {
   const int64_t columns = kWhole ? kColumns : n;
   T sum[kRows][kColumns] = {};
-  int64_t start[kRows];
-  for (int64_t r = 0; r < kRows; ++r) start[r] = v0 + r < num_vectors ? TriangleStart(v0 + r) : TriangleStart(v0);
-  const auto add = [&](const T* x, const T* factor) {
+  for (int64_t u = 0; u < rows.v0; ++u) {
+    const T* x = vectors[u] + d;
     for (int64_t r = 0; r < kRows; ++r) {
-      const T f = factor[r];
+      const T f = rows.before[r][u];
 #pragma omp simd
       for (int64_t c = 0; c < columns; ++c) sum[r][c] += f * x[c];
     }
-  };
-  const int64_t inside_end = v0 + kRows < num_vectors ? v0 + kRows : num_vectors;
-  for (int64_t u = 0; u < v0; ++u) {
-    T factor[kRows];
-    for (int64_t r = 0; r < kRows; ++r) factor[r] = g[start[r] + u];
-    add(vectors[u] + d, factor);
   }
-  for (int64_t u = v0; u < inside_end; ++u) {
-    T factor[kRows] = {};
-    for (int64_t r = 0; v0 + r < inside_end; ++r) {
-      const int64_t v = v0 + r;
-      if (v != u) factor[r] = v > u ? g[TriangleStart(v) + u] : g[TriangleStart(u) + v];
+  for (int64_t u = rows.v0; u < rows.end; ++u) {
+    const T* x = vectors[u] + d;
+    for (int64_t r = 0; r < kRows; ++r) {
+      const T f = rows.inside[u - rows.v0][r];
+#pragma omp simd
+      for (int64_t c = 0; c < columns; ++c) sum[r][c] += f * x[c];
     }
-    add(vectors[u] + d, factor);
   }
-  for (int64_t u = inside_end; u < num_vectors; ++u) add(vectors[u] + d, g + TriangleStart(u) + v0);
-  for (int64_t r = 0; r < kRows; ++r)
-    for (int64_t c = 0; c < columns; ++c) tile[r][c] = sum[r][c];
-}
-
-template <class T>
-inline T* GradAt(const VectorEdges<T>& grad, int64_t i, int64_t v, bool* accumulate) {
-  const bool in_first = v < grad.first.num_vectors;
-  const VectorEdge<T>& edge = in_first ? grad.first : grad.second;
-  *accumulate = edge.accumulate;
-  if (edge.data == nullptr) return nullptr;
-  return edge.data + i * edge.ld + (in_first ? v : v - grad.first.num_vectors) * grad.width;
+  const T* after = rows.g + TriangleStart(rows.end) + rows.v0;
+  for (int64_t u = rows.end; u < rows.num_vectors; after += u, ++u) {
+    const T* x = vectors[u] + d;
+    for (int64_t r = 0; r < kRows; ++r) {
+      const T f = after[r];
+#pragma omp simd
+      for (int64_t c = 0; c < columns; ++c) sum[r][c] += f * x[c];
+    }
+  }
+  for (int64_t r = 0; r < kRows; ++r) {
+    T* to = rows.to[r];
+    if (to == nullptr) continue;
+    to += d;
+    if (rows.accumulate[r]) {
+#pragma omp simd
+      for (int64_t c = 0; c < columns; ++c) to[c] += sum[r][c];
+    } else {
+#pragma omp simd
+      for (int64_t c = 0; c < columns; ++c) to[c] = sum[r][c];
+    }
+  }
 }
 
 }  // namespace
@@ -121,27 +158,14 @@ void DotPairsGrad(const VectorEdges<const T>& x, const T* out_grad, int64_t ld, 
                   const T** vectors) {
   const int64_t n = x.num_vectors();
   for (int64_t d = 0; d < x.width; ++d) scratch[d] = T(0);
-  T tile[kRows][kColumns];
+  const int64_t whole = x.width / kColumns * kColumns;
+  GradRows<T> rows;
   for (int64_t i = 0; i < x.rows; ++i, out_grad += ld) {
     PointAt(x, i, scratch, vectors);
     for (int64_t v0 = 0; v0 < n; v0 += kRows) {
-      for (int64_t d = 0; d < x.width; d += kColumns) {
-        const int64_t columns = x.width - d < kColumns ? x.width - d : kColumns;
-        if (columns == kColumns)
-          GradTile<T, true>(vectors, n, v0, d, columns, out_grad, tile);
-        else
-          GradTile<T, false>(vectors, n, v0, d, columns, out_grad, tile);
-        for (int64_t r = 0; r < kRows && v0 + r < n; ++r) {
-          bool accumulate = false;
-          T* to = GradAt(grad, i, v0 + r, &accumulate);
-          if (to == nullptr) continue;
-          if (accumulate) {
-            for (int64_t c = 0; c < columns; ++c) to[d + c] += tile[r][c];
-          } else {
-            for (int64_t c = 0; c < columns; ++c) to[d + c] = tile[r][c];
-          }
-        }
-      }
+      PrepareRows(grad, i, v0, out_grad, &rows);
+      for (int64_t d = 0; d < whole; d += kColumns) GradTile<true>(rows, vectors, d, kColumns);
+      if (whole < x.width) GradTile<false>(rows, vectors, whole, x.width - whole);
     }
   }
 }
