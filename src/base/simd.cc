@@ -46,12 +46,15 @@ const char* IsaName(Isa isa) {
   return isa == Isa::kAvx512 ? "avx512" : isa == Isa::kAvx2 ? "avx2" : "plain";
 }
 
-bool HasHardwareBf16() {
-  static const bool has = [] {
+bool Bf16ProductsPay() {
+  static const bool pay = [] {
+    if (const char* wanted = std::getenv("SLUICE_BF16_PRODUCTS"); wanted != nullptr && *wanted != '\0')
+      return std::string(wanted) != "0";
     const std::string flags = " " + ReadCpuInfo("flags") + " ";
-    return flags.find(" avx512_bf16 ") != std::string::npos || flags.find(" amx_bf16 ") != std::string::npos;
+    const auto has = [&](const char* flag) { return flags.find(flag) != std::string::npos; };
+    return has(" amx_bf16 ") || (has(" avx512_bf16 ") && ReadCpuInfo("vendor_id") != "GenuineIntel");
   }();
-  return has;
+  return pay;
 }
 
 const char* ProcessorName() {

@@ -11,8 +11,11 @@ enum class Isa { kPlain, kAvx2, kAvx512 };
 Isa BestIsa();
 const char* IsaName(Isa isa);
 
-// Hardware bf16 products: avx512_bf16 or AMX. What oneDNN uses is its own choice.
-bool HasHardwareBf16();
+// Whether products of bf16 operands are faster than those of float here, by the processor's features alone so that every
+// run on one kind of processor decides alike: AMX, or AVX-512 BF16 of a vendor other than Intel (Intel's, where AMX is
+// hidden, runs them at half the rate of float; docs/decisions/0011-bf16-products.md). The environment variable
+// SLUICE_BF16_PRODUCTS (1, 0) decides instead.
+bool Bf16ProductsPay();
 
 // Model name of the processor, as recorded in checkpoints and benchmarks.
 const char* ProcessorName();

@@ -124,7 +124,7 @@ void Bencher::FillTables(const BenchWorkload& workload) {
 Status Bencher::Train(data::BatchSource* source, int64_t max_steps, double seconds, Tally* tally) {
   using Event = HostStage<float>::Event;
   HostStageOptions options;
-  options.overlap = config_.train.overlap;
+  options.overlap = config_.train.Overlaps(pool_.num_threads());
   options.queue_depth = config_.train.queue_depth;
   options.last_step = step_;
   options.max_steps = max_steps > 0 ? step_ + max_steps : 0;
@@ -239,7 +239,7 @@ void Bencher::Roofline() {
   std::vector<GemmShape> shapes;
   for (const auto& param : state_->net->params().params())
     if (param.shape.size() == 2 && param.size >= 256) shapes.push_back({param.shape[0], param.shape[1]});
-  const bool bf16 = config_.precision == "bf16";
+  const bool bf16 = PrecisionOf(config_) == nn::Precision::kBf16;
   MachineRates rates;
   rates.gemm_flops_per_s = MeasureGemm(shapes, config_.train.batch_size, bf16, pool_);
   rates.stream_bytes_per_s = MeasureStream(pool_);
@@ -272,6 +272,7 @@ void Bencher::Roofline() {
 void Bencher::Finish() {
   report_.workload = config_.name;
   report_.precision = config_.precision;
+  report_.bf16_products = PrecisionOf(config_) == nn::Precision::kBf16;
   report_.processor = ProcessorName();
   report_.threads = pool_.num_threads();
   report_.batch_size = config_.train.batch_size;
@@ -345,6 +346,7 @@ std::string BenchReport::ToJson() const {
   Json json;
   json["workload"] = workload;
   json["precision"] = precision;
+  json["bf16_products"] = bf16_products;
   json["processor"] = processor;
   json["threads"] = threads;
   json["batch_size"] = batch_size;

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "base/status.h"
+#include "base/thread_pool.h"
 #include "data/config.h"
 #include "embedding/config.h"
 #include "nn/config.h"
@@ -49,7 +50,7 @@ struct TrainConfig {
   int64_t batch_size = 2048;
   int64_t epochs = 1;
   int64_t max_steps = 0;
-  bool overlap = true;
+  std::string overlap = "auto";
   int64_t queue_depth = 2;
   int64_t eval_every_steps = 0;
   bool eval_every_epoch = true;
@@ -59,12 +60,18 @@ struct TrainConfig {
   ProgressiveConfig progressive;
 
   template <class V>
+  // Whether the host stage has a thread of its own beside `num_threads` that compute.
+  bool Overlaps(int num_threads) const {
+    return overlap == "auto" ? num_threads < NumUsableProcessors() : overlap == "true";
+  }
+
   void Visit(V& v) {
     v.Field("batch_size", batch_size, {.text = "Samples of one step.", .unit = "samples", .min = 1, .max = 1 << 22});
     v.Field("epochs", epochs, {.text = "Passes over the training data.", .min = 1});
     v.Field("max_steps", max_steps, {.text = "Stop after this many steps; 0: at the end of the data.", .min = 0});
     v.Field("overlap", overlap,
-            {.text = "Read, resolve rows and compute at the same time, batch after batch. Results are the same either "
+            {.text = "Read and resolve rows on a thread of its own while others compute. Auto: where `threads` leaves a "
+                     "processor free; else the threads that compute do it between steps. Results are the same either "
                      "way.",
              .performance_only = true});
     v.Field("queue_depth", queue_depth,
@@ -222,8 +229,8 @@ struct RunConfig {
     v.Field("deterministic", deterministic,
             {.text = "Give the same bits for any number of threads; see docs/determinism.md for its cost."});
     v.Field("precision", precision,
-            {.text = "Arithmetic of the dense net: bf16 products with fp32 masters and sums, fp32, or fp64 (plain loops, "
-                     "for tests).",
+            {.text = "Arithmetic of the dense net: bf16 products with fp32 masters and sums (where the processor "
+                     "multiplies bf16 faster), fp32, or fp64 (plain loops, for tests).",
              .choices = {"fp32", "bf16", "fp64"}});
     v.Field("threads", threads, {.text = "Threads that compute; 0: as many as this process may use.", .min = 0,
                                  .max = 1024, .performance_only = true});

@@ -35,7 +35,7 @@ struct Model::Impl {
 
   ScoreOptions Options() const {
     ScoreOptions options;
-    options.overlap = header.config.train.overlap;
+    options.overlap = header.config.train.Overlaps(pool->num_threads());
     options.queue_depth = header.config.train.queue_depth;
     options.logit_correction = data::LogitCorrection(header.config.data);
     options.stop = &InterruptFlag();

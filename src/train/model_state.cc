@@ -1,14 +1,24 @@
 #include "train/model_state.h"
 
 #include <algorithm>
+#include <mutex>
 #include <string_view>
 #include <utility>
+
+#include "base/log.h"
+#include "base/simd.h"
 
 namespace sluice::train {
 
 nn::Precision PrecisionOf(const RunConfig& config) {
   if (config.precision == "fp64") return nn::Precision::kFp64;
-  if (config.precision == "bf16") return nn::Precision::kBf16;
+  if (config.precision == "bf16") {
+    if (Bf16ProductsPay()) return nn::Precision::kBf16;
+    static std::once_flag said;
+    std::call_once(said, [] {
+      SLUICE_INFO("precision bf16: products of bf16 are slower than of float on {}; multiplying in float", ProcessorName());
+    });
+  }
   return nn::Precision::kFp32;
 }
 

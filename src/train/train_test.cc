@@ -30,7 +30,7 @@ TEST_F(DeterminismTest, OverlapChangesNothing) {
   const std::string overlapped = TrainDigest(config);
   config.train.queue_depth = 4;
   EXPECT_EQ(TrainDigest(config), overlapped);
-  config.train.overlap = false;
+  config.train.overlap = "false";
   EXPECT_EQ(TrainDigest(config), overlapped);
 }
 
@@ -43,7 +43,7 @@ TEST_F(DeterminismTest, OverlapChangesNothingWhereRowsExpireAndKeysWait) {
   table.admission.kind = "count";
   config.tables = {{"default", table}};
   const std::string overlapped = TrainDigest(config);
-  config.train.overlap = false;
+  config.train.overlap = "false";
   EXPECT_EQ(TrainDigest(config), overlapped);
 }
 

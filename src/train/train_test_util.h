@@ -37,6 +37,7 @@ class TrainTest : public ::testing::Test {
     config.model.mlp = {16};
     config.train.batch_size = 256;
     config.threads = 2;
+    config.train.overlap = "true";
     config.log.every_seconds = 1000;
     return config;
   }

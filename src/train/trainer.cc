@@ -133,7 +133,7 @@ template <class T>
 Result<TrainReport> Trainer<T>::Run() {
   const TrainConfig& train = header_.config.train;
   HostStageOptions host;
-  host.overlap = train.overlap;
+  host.overlap = train.Overlaps(pool_->num_threads());
   host.queue_depth = train.queue_depth;
   host.last_step = header_.progress.step;
   host.last_epoch = header_.progress.epoch;
@@ -316,7 +316,7 @@ Status Trainer<T>::AtEpochEnd() {
 template <class T>
 ScoreOptions Trainer<T>::ScoringOptions() const {
   ScoreOptions options;
-  options.overlap = header_.config.train.overlap;
+  options.overlap = header_.config.train.Overlaps(pool_->num_threads());
   options.queue_depth = header_.config.train.queue_depth;
   options.logit_correction = data::LogitCorrection(header_.config.data);
   return options;

@@ -33,7 +33,9 @@ FIELDS = [("color", 7, 1, False), ("city", 12, 1, False), ("tags", 9, 4, False),
 
 
 def run(*arguments):
-    done = subprocess.run([SLUICE, *map(str, arguments)], capture_output=True, text=True, timeout=300)
+    # bf16 runs multiply in bf16 whatever the processor.
+    done = subprocess.run([SLUICE, *map(str, arguments)], capture_output=True, text=True, timeout=300,
+                          env={**os.environ, "SLUICE_BF16_PRODUCTS": "1"})
     if done.returncode != 0:
         raise AssertionError(f"sluice {' '.join(map(str, arguments))}: exit code {done.returncode}\n{done.stderr}")
     return done.stdout
