@@ -11,6 +11,7 @@ using nn::PairTerm;
 using nn::Pooling;
 
 constexpr int64_t kAhead = 16;  // occurrences between a prefetch and its use
+constexpr int64_t kNearBytes = 32 << 10;  // that the first-level cache holds beside what streams through
 constexpr int64_t kSquares = sluice::kLanes;
 
 template <bool kWrite, class T>
@@ -128,6 +129,18 @@ void PoolBags(const FieldSlice<T>& field, int64_t column, int64_t width, Range s
   }
 }
 
+// One column, one unweighted key per sample, into gradients that stay in the first-level cache: nothing is prefetched.
+template <class T>
+void AddGradOfOneColumn(const FieldSlice<T>& field, int64_t column, Range samples, Range owned, const T* grad,
+                        int64_t ld, T* row_grads) {
+  const uint64_t num_owned = static_cast<uint64_t>(owned.size());
+  T* const target = row_grads + column;
+  for (int64_t i = samples.begin; i < samples.end; ++i, grad += ld) {
+    const int64_t r = field.index[i];
+    if (static_cast<uint64_t>(r - owned.begin) < num_owned) [[likely]] target[r * field.dim] += *grad;
+  }
+}
+
 template <class T, int kWidth, bool kTerm>
 void AddGrad(const FieldSlice<T>& field, int64_t column, int64_t width, Range samples, Range owned, const T* grad,
              int64_t ld, PairTerm<const T> term, T* row_grads) {
@@ -206,6 +219,9 @@ void PoolField(const FieldSlice<T>& field, int64_t column, int64_t width, Range 
 template <class T>
 void AddFieldGrad(const FieldSlice<T>& field, int64_t column, int64_t width, Range samples, Range owned, const T* grad,
                   int64_t ld, PairTerm<const T> term, T* row_grads) {
+  if (width == 1 && term.q == nullptr && field.offsets == nullptr && field.weights == nullptr &&
+      owned.size() * field.dim * static_cast<int64_t>(sizeof(T)) <= kNearBytes)
+    return AddGradOfOneColumn(field, column, samples, owned, grad, ld, row_grads);
   WithWidth(width, [&]<int kWidth>() {
     if (term.q != nullptr)
       AddGrad<T, kWidth, true>(field, column, width, samples, owned, grad, ld, term, row_grads);
