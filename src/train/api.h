@@ -116,6 +116,7 @@ struct BenchOptions {
 struct BenchReport {
   std::string workload;
   std::string precision;
+  bool bf16_products = false;               // false with precision bf16 where products of float are faster
   std::string processor;
   int threads = 0;
   int64_t batch_size = 0;
@@ -127,7 +128,6 @@ struct BenchReport {
   double roofline_samples_per_s = 0;        // 0 where not measured
   double roofline_share = 0;
   std::vector<std::pair<std::string, double>> roofline_s_per_sample;   // by part: gemm, rows, optimizer
-  bool bf16_products = false;               // false with precision bf16 where products of float are faster
   std::vector<std::pair<std::string, double>> machine;                 // gemm_gflops, random_rows_per_s, stream_gb_per_s
   std::vector<std::pair<std::string, double>> time_by_part_s;          // per step, of the worker stage and the others
   double unique_share = 0;                  // unique rows over occurrences

@@ -59,12 +59,12 @@ struct TrainConfig {
   EarlyStoppingConfig early_stopping;
   ProgressiveConfig progressive;
 
-  template <class V>
   // Whether the host stage has a thread of its own beside `num_threads` that compute.
   bool Overlaps(int num_threads) const {
     return overlap == "auto" ? num_threads < NumUsableProcessors() : overlap == "true";
   }
 
+  template <class V>
   void Visit(V& v) {
     v.Field("batch_size", batch_size, {.text = "Samples of one step.", .unit = "samples", .min = 1, .max = 1 << 22});
     v.Field("epochs", epochs, {.text = "Passes over the training data.", .min = 1});
@@ -73,6 +73,7 @@ struct TrainConfig {
             {.text = "Read and resolve rows on a thread of its own while others compute. Auto: where `threads` leaves a "
                      "processor free; else the threads that compute do it between steps. Results are the same either "
                      "way.",
+             .choices = {"auto", "true", "false"},
              .performance_only = true});
     v.Field("queue_depth", queue_depth,
             {.text = "Batches that may wait between two stages.", .min = 1, .max = 4, .performance_only = true});
