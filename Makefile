@@ -6,10 +6,11 @@
 JOBS ?= $(shell nproc 2>/dev/null || echo 2)
 FUZZ_RUNS ?= 20000
 DATA ?=
+BENCH ?=
 SOURCES = $(shell find src benchmarks examples -name '*.h' -o -name '*.cc')
 CTEST = ctest --test-dir build --output-on-failure --parallel $(JOBS)
 
-.PHONY: build test fast demo bench sanitize fuzz mutants format lint clean packages configure python-env
+.PHONY: build test fast demo bench bench-peers sanitize fuzz mutants format lint clean packages configure python-env
 build: packages configure
 	cmake --build build --parallel $(JOBS)
 
@@ -32,7 +33,13 @@ demo: build
 	DATA='$(DATA)' scripts/demo.sh
 
 bench: build
-	python3 scripts/bench.py
+	python3 scripts/bench.py $(BENCH)
+
+# Peers of `make bench`; FBGEMM without its dependencies, which would bring a GPU build.
+bench-peers:
+	python3 -m venv .venv-peers
+	.venv-peers/bin/pip install --quiet --requirement benchmarks/peers/requirements.txt
+	.venv-peers/bin/pip install --quiet --no-deps fbgemm-gpu-cpu==1.9.0
 
 sanitize: sanitize-address sanitize-thread
 sanitize-%: packages

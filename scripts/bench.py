@@ -1,36 +1,47 @@
 #!/usr/bin/env python3
-"""bench.py [WORKLOAD]...: runs benchmarks/system/*.yaml in fp32 and bf16, and the peers that are installed, and prints a table.
+"""Runs benchmarks/system/*.yaml beside the peers that are installed, and prints a table.
 
-Peers run under BENCH_PYTHON (default python3) where it can import them; each runs between two runs of ours, and the ratio is
-ours (mean of the two medians) over the peer's. Writes out/bench/results.json and out/bench/chart.svg.
+A round runs the workload, then each peer, with the workload again after it, so that what the machine does meanwhile touches all
+alike. A ratio is the mean of our two runs around a peer's over the peer's; rounds give its median. Peers run under
+SLUICE_PEERS_PYTHON, else .venv-peers (`make bench-peers`), where they can be imported. Writes results.json and chart.svg.
 """
+import argparse
 import json
 import os
 import pathlib
+import statistics
 import subprocess
 import sys
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
-OUT = ROOT / "out" / "bench"
 SLUICE = os.environ.get("SLUICE_BIN", str(ROOT / "build" / "sluice"))
-PEER_PYTHON = os.environ.get("BENCH_PYTHON", "python3")
-PRECISIONS = ("fp32", "bf16")
+PEERS_PYTHON = os.environ.get("SLUICE_PEERS_PYTHON", str(ROOT / ".venv-peers" / "bin" / "python"))
+WORKLOADS = ("k", "m", "d", "l", "h")
 
 
 def installed(module):
-    return subprocess.run([PEER_PYTHON, "-c", f"import {module}"], capture_output=True).returncode == 0
+    try:
+        return subprocess.run([PEERS_PYTHON, "-c", f"import {module}"], capture_output=True).returncode == 0
+    except OSError:
+        return False
 
 
-def torch_peer(workload, precision):
-    variants = ["eager"] + (["tuned"] if installed("fbgemm_gpu") else [])
+def peer_commands(workload, precision, seconds):
+    """[command] of the peers that can run this."""
+    if workload not in ("k", "m") or not installed("torch"):
+        return []
+    variants = ["eager"] + (["tuned"] if workload == "k" and installed("fbgemm_gpu") else [])
     script = str(ROOT / "benchmarks" / "peers" / "torch_dlrm.py")
-    return [[PEER_PYTHON, script, "--shape", workload, "--variant", f"{v}-{precision}"] for v in variants]
+    return [[PEERS_PYTHON, script, "--shape", workload, "--variant", f"{v}-{precision}", "--seconds", str(seconds)]
+            for v in variants]
 
 
-def run_ours(workload, precision):
-    file = OUT / f"{workload}-{precision}.json"
-    subprocess.run([SLUICE, "bench", str(ROOT / "benchmarks" / "system" / f"{workload}.yaml"), "--quiet", "--json", str(file),
-                    "--set", f"precision={precision}"], check=True, stdout=subprocess.DEVNULL)
+def run_ours(options, workload, precision, roofline):
+    file = options.out / f"{workload}-{precision}.json"
+    sets = [f"precision={precision}", f"bench.seconds={options.seconds}", "bench.rounds=3",
+            f"bench.roofline={str(roofline).lower()}", *options.set]
+    command = [SLUICE, "bench", str(ROOT / "benchmarks" / "system" / f"{workload}.yaml"), "--json", str(file)]
+    subprocess.run(command + [part for s in sets for part in ("--set", s)], check=True, stdout=subprocess.DEVNULL)
     return json.loads(file.read_text())
 
 
@@ -42,34 +53,57 @@ def run_peer(command):
     return json.loads(done.stdout.strip().splitlines()[-1])
 
 
-def measure(workload, precision, peers):
-    result = {"workload": workload, "precision": precision, "ours": [run_ours(workload, precision)], "peers": []}
-    for command in peers:
-        peer = run_peer(command)
-        if peer is None:
-            continue
-        result["ours"].append(run_ours(workload, precision))
-        around = [run["samples_per_s"] for run in result["ours"][-2:]]
-        peer["ratio"] = sum(around) / len(around) / peer["samples_per_s"]
-        result["peers"].append(peer)
+def measure(options, workload, precision):
+    """One run with the roofline, then rounds; a peer that fails once is left out from then on."""
+    first = run_ours(options, workload, precision, True)
+    result = {"workload": workload, "precision": precision, "roofline_run": first, "ours": [first], "peers": {}}
+    commands = peer_commands(workload, precision, options.seconds * 3)
+    for _ in range(options.rounds):
+        before = run_ours(options, workload, precision, False) if result["peers"] or not commands else first
+        if before is not first:
+            result["ours"].append(before)
+        for command in list(commands):
+            peer = run_peer(command)
+            if peer is None:
+                commands.remove(command)
+                continue
+            after = run_ours(options, workload, precision, False)
+            result["ours"].append(after)
+            entry = result["peers"].setdefault(peer["peer"], {"samples_per_s": [], "ratios": []})
+            entry["samples_per_s"].append(peer["samples_per_s"])
+            entry["ratios"].append((before["samples_per_s"] + after["samples_per_s"]) / 2 / peer["samples_per_s"])
+            before = after
     return result
 
 
-def print_row(result):
-    last = result["ours"][-1]
-    spread = f"{min(last['rounds']):,.0f}-{max(last['rounds']):,.0f}" if last["rounds"] else ""
-    peers = "; ".join(f"{p['ratio']:.2f}x {p['peer']}" for p in result["peers"]) or "-"
-    print(f"{result['workload'].upper():<4}{result['precision']:<6}{last['samples_per_s']:>12,.0f}{spread:>22}"
-          f"{last['roofline_share']:>8.0%}{last['bytes_per_row']:>8.0f}  {peers}", flush=True)
+def summary(result):
+    rates = [run["samples_per_s"] for run in result["ours"]]
+    median = statistics.median(rates)
+    of = result["roofline_run"]
+    return {"workload": result["workload"].upper(), "precision": result["precision"], "samples_per_s": median,
+            "spread": (min(rates), max(rates)), "runs": len(rates), "roofline_share": of["roofline_share"],
+            "samples_per_s_per_core": median / of["threads"],
+            "cpu_use": statistics.median(run["cpu_use"] for run in result["ours"]), "bytes_per_row": of["bytes_per_row"],
+            "ratios": {name: (statistics.median(peer["ratios"]), min(peer["ratios"]), max(peer["ratios"]))
+                       for name, peer in result["peers"].items()}}
 
 
-def write_chart(results, path):
+def print_row(row):
+    peers = "; ".join(f"{ratio:.2f}x ({low:.2f}-{high:.2f}) {name}" for name, (ratio, low, high) in row["ratios"].items())
+    spread = f"{row['spread'][0]:,.0f}-{row['spread'][1]:,.0f}"
+    print(f"{row['workload']:<4}{row['precision']:<6}{row['samples_per_s']:>11,.0f}{spread:>20}{row['runs']:>5}"
+          f"{row['roofline_share']:>7.0%}{row['samples_per_s_per_core']:>11,.0f}{row['cpu_use']:>6.2f}"
+          f"{row['bytes_per_row']:>7.0f}  {peers or '-'}", flush=True)
+
+
+def write_chart(results, rows, path):
     """Samples per second as horizontal bars, ours and the peers' beside each other, each workload on a scale of its own."""
     bars = []
-    for result in results:
-        label = f"{result['workload'].upper()} {result['precision']}"
-        group = [(f"{label} sluice", result["ours"][-1]["samples_per_s"], "#1f6feb")]
-        group += [(f"{label} {p['peer']}", p["samples_per_s"], "#999999") for p in result["peers"]]
+    for result, row in zip(results, rows):
+        label = f"{row['workload']} {row['precision']}"
+        group = [(f"{label} sluice", row["samples_per_s"], "#1f6feb")]
+        group += [(f"{label} {name}", statistics.median(peer["samples_per_s"]), "#999999")
+                  for name, peer in result["peers"].items()]
         top = max(value for _, value, _ in group)
         bars += [(name, value, value / top, colour) for name, value, colour in group]
     lines = [f'<svg xmlns="http://www.w3.org/2000/svg" width="860" height="{len(bars) * 24 + 10}" '
@@ -82,19 +116,32 @@ def write_chart(results, path):
 
 
 def main():
-    OUT.mkdir(parents=True, exist_ok=True)
-    workloads = sys.argv[1:] or ["k", "m", "d", "l", "h"]
-    with_torch = installed("torch")
-    print(f"{'':<10}{'samples/s':>12}{'spread':>22}{'share':>8}{'B/row':>8}  against")
-    results = []
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("workloads", nargs="*", metavar="WORKLOAD", help="of k m d l h; all where none is named")
+    parser.add_argument("--rounds", type=int, default=5, help="alternations with every peer (default 5)")
+    parser.add_argument("--seconds", type=float, default=2.0, help="of each timed stretch (default 2)")
+    parser.add_argument("--precision", action="append", choices=["fp32", "bf16"], help="default: both")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="further settings of every run")
+    parser.add_argument("--out", type=pathlib.Path, default=ROOT / "out" / "bench")
+    options = parser.parse_args()
+    workloads = [name.lower() for name in options.workloads] or list(WORKLOADS)
+    for name in workloads:
+        if name not in WORKLOADS:
+            parser.error(f"no workload {name}; there are {', '.join(WORKLOADS)}")
+    options.out.mkdir(parents=True, exist_ok=True)
+    print(f"{'':<10}{'samples/s':>11}{'spread':>20}{'runs':>5}{'roof':>7}{'a core':>11}{'cores':>6}{'B/row':>7}  against")
+    results, rows = [], []
     for workload in workloads:
-        for precision in PRECISIONS[:1] if workload == "l" else PRECISIONS:
-            peers = torch_peer(workload, precision) if with_torch and workload in ("k", "m") else []
-            results.append(measure(workload, precision, peers))
-            print_row(results[-1])
-    (OUT / "results.json").write_text(json.dumps(results, indent=1))
-    write_chart(results, OUT / "chart.svg")
-    print(f"{OUT / 'results.json'}, {OUT / 'chart.svg'}")
+        for precision in options.precision or ("fp32", "bf16"):
+            if workload == "l" and precision == "bf16":   # no products
+                continue
+            results.append(measure(options, workload, precision))
+            rows.append(summary(results[-1]))
+            print_row(rows[-1])
+    (options.out / "results.json").write_text(json.dumps({"rows": rows, "runs": results}, indent=1) + "\n")
+    write_chart(results, rows, options.out / "chart.svg")
+    print(f"{options.out / 'results.json'}, {options.out / 'chart.svg'}")
 
 
-main()
+if __name__ == "__main__":
+    main()
