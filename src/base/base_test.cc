@@ -1,5 +1,6 @@
 #include <atomic>
 #include <cmath>
+#include <cstdlib>
 #include <limits>
 #include <set>
 #include <stdexcept>
@@ -158,6 +159,16 @@ TEST(Bf16Test, RoundsToNearestEvenAndKeepsSpecialValues) {
 TEST(SimdTest, NamesTheSetInUse) {
   EXPECT_STRNE(IsaName(BestIsa()), "");
   EXPECT_STRNE(ProcessorName(), "");
+}
+
+// Each in a process of its own, since the decision is made once.
+TEST(SimdDeathTest, EnvironmentDecidesOnBf16Products) {
+  const auto decide = [](const char* wanted) {
+    ::setenv("SLUICE_BF16_PRODUCTS", wanted, 1);
+    std::exit(Bf16ProductsPay() ? 11 : 10);
+  };
+  EXPECT_EXIT(decide("1"), ::testing::ExitedWithCode(11), "");
+  EXPECT_EXIT(decide("0"), ::testing::ExitedWithCode(10), "");
 }
 
 }  // namespace

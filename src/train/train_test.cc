@@ -34,6 +34,16 @@ TEST_F(DeterminismTest, OverlapChangesNothing) {
   EXPECT_EQ(TrainDigest(config), overlapped);
 }
 
+TEST(TrainConfigTest, AutoOverlapsWhereAProcessorIsFree) {
+  TrainConfig train;
+  EXPECT_FALSE(train.Overlaps(NumUsableProcessors()));
+  EXPECT_TRUE(train.Overlaps(NumUsableProcessors() - 1));
+  train.overlap = "true";
+  EXPECT_TRUE(train.Overlaps(NumUsableProcessors()));
+  train.overlap = "false";
+  EXPECT_FALSE(train.Overlaps(1));
+}
+
 TEST_F(DeterminismTest, OverlapChangesNothingWhereRowsExpireAndKeysWait) {
   RunConfig config = Config();
   config.train.epochs = 8;   // more steps than the period of expiry

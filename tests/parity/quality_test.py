@@ -47,6 +47,9 @@ class QualityTest(unittest.TestCase):
         self.assertGreater(auc["fp64"], 0.7)
         self.assertAlmostEqual(auc["fp32"], auc["fp64"], delta=3e-4)
         self.assertAlmostEqual(auc["bf16"], auc["fp64"], delta=5e-3)
+        # Products were made in bf16: those of fp32 come far closer.
+        exact, single, half = (scores(self.runs[p].run_dir, self.test) for p in ("fp64", "fp32", "bf16"))
+        self.assertGreater(np.abs(half - exact).max(), 10 * np.abs(single - exact).max())
 
 
 if __name__ == "__main__":
