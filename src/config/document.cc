@@ -97,7 +97,7 @@ class Builder : public YAML::EventHandler {
   }
   void Open(Node node, YAML::anchor_t anchor, const YAML::Mark& mark) {
     if (!stack_.empty() && stack_.back().node.kind == Node::Kind::kMap && !stack_.back().has_key)
-      Fail(mark, "a key must be plain text");
+      Fail(mark, "a key must be plain text; one that starts with { or [ needs quotes");
     if (stack_.size() >= static_cast<size_t>(kMaxDocumentDepth))
       Fail(mark, fmt::format("nested more than {} levels deep", kMaxDocumentDepth));
     stack_.push_back({.node = std::move(node), .anchor = anchor});
@@ -117,7 +117,7 @@ class Builder : public YAML::EventHandler {
     if (top.node.kind == Node::Kind::kList) {
       top.node.items.push_back(std::move(node));
     } else if (!top.has_key) {
-      if (node.kind != Node::Kind::kScalar) FailAt(node.place, "a key must be plain text");
+      if (node.kind != Node::Kind::kScalar) FailAt(node.place, "a key must be plain text; one that starts with { or [ needs quotes");
       const auto [it, is_new] = top.lines.emplace(node.scalar, node.place.line);
       if (!is_new)
         FailAt(node.place, fmt::format("key \"{}\" is given twice, first in line {}", Shown(node.scalar), it->second));

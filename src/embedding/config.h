@@ -64,7 +64,7 @@ struct ExpiryConfig {
              .min = 0});
     v.Field("max_rows", max_rows,
             {.text = "Capacity of the table, an equal share for each of its 1,024 shards; beyond it the rows used least "
-                     "recently, then least often, are removed. 0: no bound.",
+                     "recently, then least often, are removed. 1,024 or more; 0: no bound.",
              .unit = "rows",
              .min = 0,
              .max = 4294967000.0});

@@ -23,6 +23,9 @@ Result<std::unique_ptr<Table<T>>> Make(const std::string& name, int64_t dim, con
   if (dim < 1 || dim > kMaxDim) return InvalidArgument("a row of {} columns is outside [1, {}]", dim, kMaxDim);
   if (config.expiry.max_age_steps < 0 || config.expiry.max_rows < 0)
     return InvalidArgument("expiry: max_age_steps and max_rows must not be negative");
+  if (config.expiry.max_rows > 0 && config.expiry.max_rows < kNumShards)
+    return InvalidArgument("expiry.max_rows: must be {} or more, one for each shard, or 0; not {}", kNumShards,
+                           config.expiry.max_rows);
   typename HashTable<T>::Options options;
   options.name = name;
   options.dim = dim;

@@ -119,7 +119,8 @@ struct WarmStartConfig {
             {.text = "Keep: schedules go on from the other run's step. Reset: they start anew.", .choices = keep_reset});
     v.Field("dense", dense, {.text = "Parameters of the dense net.", .choices = keep_reset});
     v.Map("rename", rename, {.text = "Fields of this run that take the rows of a field of another name."});
-    v.Field("drop", drop, {.text = "Fields, tables or dense parameters of the other checkpoint that are left behind."});
+    v.Field("drop", drop, {.text = "Tables or dense parameters of the other checkpoint that are left behind. Fields that this run does not "
+                    "have are in any case; their rows stay in a table that other fields use too, until they expire."});
     v.Field("allow_misfit", allow_misfit,
             {.text = "Start what does not fit (another width or shape) anew with a warning, in place of an error."});
   }

@@ -2,6 +2,9 @@
 
 #include <span>
 
+#include <fmt/format.h>
+#include <nlohmann/json.hpp>
+
 #include "checkpoint/safetensors_writer.h"
 #include "config/writer.h"
 #include "train/api.h"
@@ -12,6 +15,17 @@ namespace {
 
 using checkpoint::DType;
 using checkpoint::TensorInfo;
+
+// What a reader needs to find a value's row: the salt of its key, and the key of the row that stands for keys without one.
+std::string DescribeFields(const data::Schema& schema) {
+  nlohmann::ordered_json fields = nlohmann::ordered_json::array();
+  for (const auto& field : schema.fields)
+    fields.push_back({{"name", field.name},
+                      {"vocabulary", field.vocabulary},
+                      {"salt", fmt::format("{:#018x}", field.salt)},
+                      {"default_row", fmt::format("{:#018x}", embedding::DefaultRowKey(field.salt))}});
+  return fields.dump();
+}
 
 // Tensors: each dense parameter under its name, buffers as buffer/NAME; of table TABLE the keys as TABLE/keys [rows], in
 // the order of (shard, key), with TABLE/weights [rows, dim] and TABLE/slots [rows, slots] beside them.
@@ -42,6 +56,7 @@ Result<ExportReport> ExportAs(const OpenedCheckpoint& opened, const ExportOption
   const std::map<std::string, std::string> metadata = {{"format", "sluice"},
                                                        {"config", config::ToYaml(opened.header.config)},
                                                        {"features", opened.header.features.Save()},
+                                                       {"fields", DescribeFields(opened.schema)},
                                                        {"model", DescribeModel(*state)},
                                                        {"step", std::to_string(opened.header.progress.step)}};
   SLUICE_ASSIGN_OR_RETURN(const auto writer, checkpoint::SafetensorsWriter::Create(options.output, tensors, metadata));
