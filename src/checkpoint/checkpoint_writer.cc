@@ -75,6 +75,7 @@ CheckpointWriter::CheckpointWriter(std::string folder, int64_t step)
 
 CheckpointWriter::~CheckpointWriter() {
   files_.clear();
+  if (joined_) return;
   std::error_code ignored;  // what cannot be removed now is removed on the next start
   std::filesystem::remove_all(temporary_path_, ignored);
   if (lock_fd_ >= 0) ::close(lock_fd_);
@@ -95,6 +96,28 @@ Result<std::unique_ptr<CheckpointWriter>> CheckpointWriter::Create(const std::st
   return writer;
 }
 
+std::unique_ptr<CheckpointWriter> CheckpointWriter::Join(const std::string& temporary_path, int64_t step) {
+  std::unique_ptr<CheckpointWriter> writer(new CheckpointWriter("", step));
+  writer->temporary_path_ = temporary_path;
+  writer->joined_ = true;
+  return writer;
+}
+
+Result<std::string> CheckpointWriter::FinishFiles() {
+  SLUICE_CHECK(joined_, "the writer that made the folder commits");
+  Manifest manifest;
+  manifest.step = step_;
+  for (const auto& file : files_) SLUICE_RETURN_IF_ERROR(file->Finish(&manifest));
+  return SerialiseManifest(manifest);
+}
+
+Status CheckpointWriter::AddSections(const std::string& text) {
+  SLUICE_ASSIGN_OR_RETURN(const Manifest manifest, ParseManifest(text, temporary_path_));
+  for (const auto& [name, info] : manifest.sections)
+    if (!added_.sections.emplace(name, info).second) return DataLoss("{}: two sections named {}", temporary_path_, name);
+  return Status::Ok();
+}
+
 Result<SectionWriter*> CheckpointWriter::OpenFile(const std::string& name) {
   auto file = std::make_unique<File>(name + ".bin", XXH3_createState());
   {
@@ -112,6 +135,7 @@ Status CheckpointWriter::WriteFiles(const std::map<std::string, std::string>& va
   manifest.processor = ProcessorName();
   manifest.step = step_;
   manifest.values = values;
+  manifest.sections = added_.sections;
   for (const auto& file : files_) SLUICE_RETURN_IF_ERROR(file->Finish(&manifest));
   FileWriter writer;
   SLUICE_RETURN_IF_ERROR(writer.Open(temporary_path_ + "/" + kManifestName));

@@ -25,6 +25,10 @@ class CheckpointWriter {
  public:
   // Makes `folder` where it is missing.
   static Result<std::unique_ptr<CheckpointWriter>> Create(const std::string& folder, int64_t step);
+  // Adds files to the checkpoint that another writer, perhaps of another process, has created: its temporary_path(). Ends
+  // with FinishFiles, never with Commit; the folder belongs to the other.
+  static std::unique_ptr<CheckpointWriter> Join(const std::string& temporary_path, int64_t step);
+  const std::string& temporary_path() const { return temporary_path_; }
   ~CheckpointWriter();
   CheckpointWriter(const CheckpointWriter&) = delete;
   CheckpointWriter& operator=(const CheckpointWriter&) = delete;
@@ -32,6 +36,11 @@ class CheckpointWriter {
   // A writer of sections into a new file of this checkpoint, `<name>.bin`; it belongs to this object. Names of sections
   // are unique within the checkpoint, names of files too.
   Result<SectionWriter*> OpenFile(const std::string& name);
+
+  // Of a writer that joined: syncs its files. Returns their sections as text, for AddSections of the one that commits.
+  Result<std::string> FinishFiles();
+  // Errors: kDataLoss where the text is damaged or names a section twice.
+  Status AddSections(const std::string& text);
 
   // Writes the manifest with `values` and renames. Returns the checkpoint's path. Called once.
   Result<std::string> Commit(const std::map<std::string, std::string>& values);
@@ -44,6 +53,8 @@ class CheckpointWriter {
 
   std::string folder_, final_path_, temporary_path_;
   int64_t step_;
+  bool joined_ = false;
+  Manifest added_;   // sections of writers that joined
   int lock_fd_ = -1;  // locks the temporary folder while this writer lives
   std::mutex mutex_;
   std::vector<std::unique_ptr<File>> files_;

@@ -63,7 +63,7 @@ class HashTable final : public Table<T> {
   void ForEachRow(const std::function<void(const RowView<T>&)>& visit) const override;
   bool FindRow(Key key, const std::function<void(const RowView<T>&)>& visit) const override;
   uint64_t Digest() const override;
-  Status Save(SectionWriter* writer, const std::string& prefix) const override;
+  Status Save(SectionWriter* writer, const std::string& prefix, int64_t total_rows) const override;
   Status Load(const SectionReader& reader, const std::string& prefix, const LoadOptions& options) override;
 
  private:

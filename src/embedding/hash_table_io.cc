@@ -68,14 +68,14 @@ struct RowMapping {
 }  // namespace
 
 template <class T>
-Status HashTable<T>::Save(SectionWriter* writer, const std::string& prefix) const {
+Status HashTable<T>::Save(SectionWriter* writer, const std::string& prefix, int64_t total_rows) const {
   TableHeader table;
   table.scalar_bytes = sizeof(T);
   table.dim = dim_;
   table.num_slots = num_slots_;
   table.rule = static_cast<uint32_t>(options_.rule.kind);
   table.candidate_sets = options_.admission.kind == AdmissionKind::kCount ? options_.admission.sets_per_shard : 0;
-  table.rows = stats().rows;
+  table.rows = total_rows >= 0 ? total_rows : stats().rows;
   table.dropped_gradients = dropped_gradients_.load(std::memory_order_relaxed);
   SLUICE_RETURN_IF_ERROR(writer->Put(prefix + "/table", BytesOf(table)));
 
@@ -226,7 +226,7 @@ Status HashTable<T>::Load(const SectionReader& reader, const std::string& prefix
       if (!status.ok()) return status.WithContext(name);
       rows += shards_[s].index.size();
     }
-    if (rows != file.rows)
+    if (options.all_shards && rows != file.rows)
       return DataLoss("{}: its shards hold {} rows, its header says {}", prefix, rows, file.rows);
     return Status::Ok();
   };

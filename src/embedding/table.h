@@ -77,6 +77,7 @@ struct LoadOptions {
   struct Columns {
     int64_t from = 0, to = 0, count = 0;   // columns [from, from + count) of the file go to [to, to + count)
   };
+  bool all_shards = true;       // false: the reader has some of the shards only, those of one rank
   bool warm_start = false;      // false: width, rule, scalar type and settings must be equal and the rest is ignored
   std::vector<Columns> columns; // empty: all, and the widths must be equal; others keep their initial weights
   bool keep_slots = true;       // false, or another rule than the file's: slots start anew
@@ -147,8 +148,9 @@ class Table {
   virtual uint64_t Digest() const = 0;
 
   // One section per shard: "<prefix>/shard/0000" to "<prefix>/shard/1023" (empty shards are left out), after
-  // "<prefix>/table", which says what they hold. Equal tables write equal bytes.
-  virtual Status Save(SectionWriter* writer, const std::string& prefix) const = 0;
+  // "<prefix>/table", which says what they hold. Equal tables write equal bytes. Where ranks write the shards of one table
+  // together, total_rows is the number of rows of all; -1: this table's.
+  virtual Status Save(SectionWriter* writer, const std::string& prefix, int64_t total_rows = -1) const = 0;
   // Replaces all rows. A failure names the section and what differs, and leaves the table empty.
   virtual Status Load(const SectionReader& reader, const std::string& prefix, const LoadOptions& options = {}) = 0;
 };

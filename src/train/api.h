@@ -2,6 +2,7 @@
 
 #include <atomic>
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <string>
 #include <utility>
@@ -24,6 +25,7 @@ std::atomic<bool>& InterruptFlag();
 struct TrainOptions {
   std::string run_dir;             // empty: runs/<time>-<name>
   bool quiet = false;              // no progress line
+  int ranks = 1;                   // threads of this process as ranks; each gets its share of `threads`
 };
 
 struct TrainReport {
@@ -40,9 +42,13 @@ struct TrainReport {
   int64_t peak_rss_bytes = 0;
   bool evaluated = false;
   metric::Metrics eval;                    // of the model that was kept
+  metric::Metrics progressive;     // of every sample before it was trained on, with train.progressive; else no samples
   int64_t best_step = 0;           // where early stopping took the model from; 0: the last step
   bool stopped_early = false;
-  std::map<std::string, double> bytes_per_sample;   // by kind of traffic; one process sends nothing
+  int ranks = 1;
+  bool is_leader = true;           // rank 0, which reports for all
+  // Payload by kind of traffic, summed over ranks; one process sends nothing.
+  std::map<std::string, double> bytes_per_sample;
   std::string ToText() const;      // the lines at the end of a run
 };
 
@@ -50,6 +56,11 @@ struct TrainReport {
 // Errors       kInvalidArgument for settings; kDataLoss and kIo for input; kNumeric for NaN; kCancelled after a
 //              checkpoint when InterruptFlag was set.
 Result<TrainReport> Train(const RunConfig& config, const TrainOptions& options);
+// This process as one rank of those that an MPI launcher started; collective. Only rank 0's report counts.
+// Errors       also kInvalidArgument where ranks have different configurations, naming what differs; kUnavailable naming a
+//              rank that was lost. `on_silence`: called once, on another thread, when a rank was silent for the timeout.
+Result<TrainReport> TrainAsRank(const RunConfig& config, const TrainOptions& options,
+                                std::function<void(int rank)> on_silence);
 
 // The metrics as one line of text, and as the members of metrics.json (undefined ones left out).
 std::string ToText(const metric::Metrics& metrics);

@@ -11,6 +11,7 @@
 #include "checkpoint/checkpoint_writer.h"
 #include "config/reader.h"
 #include "config/writer.h"
+#include "train/rank_sections.h"
 
 namespace sluice::train {
 namespace {
@@ -89,27 +90,98 @@ std::string DescribeModel(const ModelState<T>& state) {
   return json.dump(1);
 }
 
+namespace {
+
+template <class T>
+Status WriteModel(checkpoint::CheckpointWriter* writer, const CheckpointHeader& header, const ModelState<T>& state,
+                  const metric::ProgressiveEvaluator* progressive) {
+  SLUICE_ASSIGN_OR_RETURN(auto file, writer->OpenFile("model"));
+  SLUICE_RETURN_IF_ERROR(file->Put("config.yaml", Bytes(config::ToYaml(header.config))));
+  SLUICE_RETURN_IF_ERROR(file->Put("features.json", Bytes(header.features.Save())));
+  SLUICE_RETURN_IF_ERROR(file->Put("state.json", Bytes(header.progress.ToJson())));
+  SLUICE_RETURN_IF_ERROR(file->Put("model.json", Bytes(DescribeModel(state))));
+  SLUICE_RETURN_IF_ERROR(file->Put("dense/params", Bytes(state.params)));
+  SLUICE_RETURN_IF_ERROR(file->Put("dense/slots", Bytes(state.slots)));
+  SLUICE_RETURN_IF_ERROR(file->Put("dense/buffers", Bytes(state.buffers)));
+  return progressive != nullptr ? progressive->Save(file, "progressive") : Status::Ok();
+}
+
+template <class T>
+Status WriteTables(checkpoint::CheckpointWriter* writer, const ModelState<T>& state, int rank,
+                   const std::vector<int64_t>& total_rows) {
+  for (int t = 0; t < state.tables->size(); ++t) {
+    std::string name = "table-" + std::to_string(t);
+    std::string prefix = "table/" + state.tables->need(t).name;
+    if (rank > 0) name += "-rank-" + std::to_string(rank);
+    SLUICE_ASSIGN_OR_RETURN(auto file, writer->OpenFile(name));
+    if (rank < 0) {
+      SLUICE_RETURN_IF_ERROR(state.tables->table(t).Save(file, prefix));
+    } else {
+      RankSections sections(file, prefix, rank);
+      SLUICE_RETURN_IF_ERROR(state.tables->table(t).Save(&sections, prefix, total_rows[static_cast<size_t>(t)]));
+    }
+  }
+  return Status::Ok();
+}
+
+std::map<std::string, std::string> ManifestValues(const Progress& progress) {
+  return {{"step", std::to_string(progress.step)}, {"samples", std::to_string(progress.samples)}};
+}
+
+// What rank 0 does of a checkpoint by several; `texts` are the others' sections or failures.
+template <class T>
+Result<std::string> SaveByRanks(const std::string& folder, const CheckpointHeader& header, const ModelState<T>& state,
+                                const metric::ProgressiveEvaluator* progressive, placement::Ranks* ranks) {
+  std::unique_ptr<checkpoint::CheckpointWriter> writer;
+  Result<std::string> path = std::string();
+  if (ranks->leads()) {
+    auto created = checkpoint::CheckpointWriter::Create(folder, header.progress.step);
+    if (created.ok()) {
+      writer = std::move(created).value();
+      path = writer->temporary_path();
+    } else {
+      path = created.status();
+    }
+  }
+  SLUICE_ASSIGN_OR_RETURN(const std::string shared, ranks->Share(path));
+  if (!ranks->leads()) writer = checkpoint::CheckpointWriter::Join(shared, header.progress.step);
+  std::vector<int64_t> total_rows;
+  for (int t = 0; t < state.tables->size(); ++t) total_rows.push_back(state.tables->table(t).stats().rows);
+  SLUICE_RETURN_IF_ERROR(
+      ranks->control().AllReduce<int64_t>(total_rows, comm::ReduceOp::kSum, comm::Traffic::kControl));
+  Status status = ranks->leads() ? WriteModel(writer.get(), header, state, progressive) : Status::Ok();
+  if (status.ok()) status = WriteTables(writer.get(), state, ranks->rank(), total_rows);
+  std::string sections;
+  if (status.ok() && !ranks->leads()) {
+    auto finished = writer->FinishFiles();
+    status = finished.status();
+    if (finished.ok()) sections = std::move(finished).value();
+  }
+  SLUICE_RETURN_IF_ERROR(ranks->Agree(status));
+  SLUICE_ASSIGN_OR_RETURN(const auto all_sections, ranks->Collect(sections));
+  Result<std::string> committed = std::string();
+  if (ranks->leads()) {
+    Status added;
+    for (size_t r = 1; r < all_sections.size() && added.ok(); ++r) added = writer->AddSections(all_sections[r]);
+    if (added.ok())
+      committed = writer->Commit(ManifestValues(header.progress));
+    else
+      committed = added;
+  }
+  return ranks->Share(committed);
+}
+
+}  // namespace
+
 template <class T>
 Result<std::string> SaveCheckpoint(const std::string& folder, const CheckpointHeader& header,
-                                   const ModelState<T>& state, const metric::ProgressiveEvaluator* progressive) {
+                                   const ModelState<T>& state, const metric::ProgressiveEvaluator* progressive,
+                                   placement::Ranks* ranks) {
+  if (ranks != nullptr) return SaveByRanks(folder, header, state, progressive, ranks);
   SLUICE_ASSIGN_OR_RETURN(auto writer, checkpoint::CheckpointWriter::Create(folder, header.progress.step));
-  {
-    SLUICE_ASSIGN_OR_RETURN(auto file, writer->OpenFile("model"));
-    SLUICE_RETURN_IF_ERROR(file->Put("config.yaml", Bytes(config::ToYaml(header.config))));
-    SLUICE_RETURN_IF_ERROR(file->Put("features.json", Bytes(header.features.Save())));
-    SLUICE_RETURN_IF_ERROR(file->Put("state.json", Bytes(header.progress.ToJson())));
-    SLUICE_RETURN_IF_ERROR(file->Put("model.json", Bytes(DescribeModel(state))));
-    SLUICE_RETURN_IF_ERROR(file->Put("dense/params", Bytes(state.params)));
-    SLUICE_RETURN_IF_ERROR(file->Put("dense/slots", Bytes(state.slots)));
-    SLUICE_RETURN_IF_ERROR(file->Put("dense/buffers", Bytes(state.buffers)));
-    if (progressive != nullptr) SLUICE_RETURN_IF_ERROR(progressive->Save(file, "progressive"));
-  }
-  for (int t = 0; t < state.tables->size(); ++t) {
-    SLUICE_ASSIGN_OR_RETURN(auto file, writer->OpenFile("table-" + std::to_string(t)));
-    SLUICE_RETURN_IF_ERROR(state.tables->table(t).Save(file, "table/" + state.tables->need(t).name));
-  }
-  return writer->Commit({{"step", std::to_string(header.progress.step)},
-                         {"samples", std::to_string(header.progress.samples)}});
+  SLUICE_RETURN_IF_ERROR(WriteModel(writer.get(), header, state, progressive));
+  SLUICE_RETURN_IF_ERROR(WriteTables(writer.get(), state, -1, {}));
+  return writer->Commit(ManifestValues(header.progress));
 }
 
 Result<CheckpointHeader> ReadHeader(const checkpoint::CheckpointReader& reader) {
@@ -125,7 +197,7 @@ Result<CheckpointHeader> ReadHeader(const checkpoint::CheckpointReader& reader) 
 }
 
 template <class T>
-Status LoadState(const checkpoint::CheckpointReader& reader, ModelState<T>* state) {
+Status LoadState(const checkpoint::CheckpointReader& reader, ModelState<T>* state, placement::Ranks* ranks) {
   SLUICE_ASSIGN_OR_RETURN(const std::string theirs, ReadText(reader, "model.json"));
   try {
     SLUICE_RETURN_IF_ERROR(Compare(Json::parse(theirs), Json::parse(DescribeModel(*state)), reader.path()));
@@ -135,8 +207,14 @@ Status LoadState(const checkpoint::CheckpointReader& reader, ModelState<T>* stat
   SLUICE_RETURN_IF_ERROR(ReadBuffer(reader, "dense/params", &state->params));
   SLUICE_RETURN_IF_ERROR(ReadBuffer(reader, "dense/slots", &state->slots));
   SLUICE_RETURN_IF_ERROR(ReadBuffer(reader, "dense/buffers", &state->buffers));
-  for (int t = 0; t < state->tables->size(); ++t)
-    SLUICE_RETURN_IF_ERROR(state->tables->table(t).Load(reader, "table/" + state->tables->need(t).name));
+  for (int t = 0; t < state->tables->size(); ++t) {
+    const std::string prefix = "table/" + state->tables->need(t).name;
+    if (ranks == nullptr)
+      SLUICE_RETURN_IF_ERROR(state->tables->table(t).Load(reader, prefix));
+    else
+      SLUICE_RETURN_IF_ERROR(state->tables->table(t).Load(OwnedSections(reader, prefix, *ranks), prefix,
+                                                            {.all_shards = false}));
+  }
   return Status::Ok();
 }
 
@@ -168,14 +246,14 @@ Result<std::string> FindModel(const std::string& path) {
 template std::string DescribeModel(const ModelState<float>&);
 template std::string DescribeModel(const ModelState<double>&);
 template Result<std::string> SaveCheckpoint(const std::string&, const CheckpointHeader&, const ModelState<float>&,
-                                            const metric::ProgressiveEvaluator*);
+                                            const metric::ProgressiveEvaluator*, placement::Ranks*);
 template Result<std::string> SaveCheckpoint(const std::string&, const CheckpointHeader&, const ModelState<double>&,
-                                            const metric::ProgressiveEvaluator*);
+                                            const metric::ProgressiveEvaluator*, placement::Ranks*);
 template void CaptureSchedules(ModelState<float>&, Progress*);
 template void CaptureSchedules(ModelState<double>&, Progress*);
 template void RestoreSchedules(const Progress&, ModelState<float>*);
 template void RestoreSchedules(const Progress&, ModelState<double>*);
-template Status LoadState(const checkpoint::CheckpointReader&, ModelState<float>*);
-template Status LoadState(const checkpoint::CheckpointReader&, ModelState<double>*);
+template Status LoadState(const checkpoint::CheckpointReader&, ModelState<float>*, placement::Ranks*);
+template Status LoadState(const checkpoint::CheckpointReader&, ModelState<double>*, placement::Ranks*);
 
 }  // namespace sluice::train

@@ -7,6 +7,7 @@
 #include "checkpoint/checkpoint_reader.h"
 #include "data/features.h"
 #include "metric/progressive.h"
+#include "placement/ranks.h"
 #include "train/config.h"
 #include "train/model_state.h"
 #include "train/progress.h"
@@ -25,17 +26,20 @@ struct CheckpointHeader {
 // parameters, widths of the tables); dense/{params,slots,buffers}; table/<name>/...; progressive/...
 //
 // Writes one consistent cut as `<folder>/step-...` and returns its path. REQUIRES: nothing in flight.
-// `progressive` may be null.
+// `progressive` may be null. With several ranks (`ranks` not null) collective: every rank writes the shards that it owns
+// into one folder, which all must reach; rank 0 writes the rest and commits. A failure of one is the failure of all.
 template <class T>
 Result<std::string> SaveCheckpoint(const std::string& folder, const CheckpointHeader& header,
-                                   const ModelState<T>& state, const metric::ProgressiveEvaluator* progressive);
+                                   const ModelState<T>& state, const metric::ProgressiveEvaluator* progressive,
+                                   placement::Ranks* ranks = nullptr);
 
 Result<CheckpointHeader> ReadHeader(const checkpoint::CheckpointReader& reader);
 
 // Fills a new state from a checkpoint of the same model. Errors: kInvalidArgument naming the first parameter or table
 // that differs; kDataLoss.
+// With several ranks only the rows that this one owns.
 template <class T>
-Status LoadState(const checkpoint::CheckpointReader& reader, ModelState<T>* state);
+Status LoadState(const checkpoint::CheckpointReader& reader, ModelState<T>* state, placement::Ranks* ranks = nullptr);
 
 // The states of the schedules, between a model and what a checkpoint says of a run.
 template <class T>

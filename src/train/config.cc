@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "placement/strategy.h"
+
 namespace sluice::train {
 
 Status Validate(const RunConfig& config) {
@@ -14,6 +16,24 @@ Status Validate(const RunConfig& config) {
                            config.data.label_min, config.data.label_max);
   if (config.checkpoint.resume.empty())
     return InvalidArgument("checkpoint.resume: auto, never, or the path of a checkpoint");
+  return placement::Validate(config.strategy);
+}
+
+Status ValidateForRanks(const RunConfig& config) {
+  if (config.deterministic)
+    return InvalidArgument("deterministic: true is not offered with several ranks; one process gives equal bits");
+  if (config.precision == "fp64" && (config.strategy.wire.partials != "fp32" || config.strategy.wire.dense_gradients != "fp32"))
+    return InvalidArgument("strategy.wire: bf16 does not go with precision fp64");
+  for (const std::string& path : config.data.train)
+    if (path == "-") return InvalidArgument("data.train: every rank reads the data, which standard input does not allow");
+  if (!config.checkpoint.init_from.empty())
+    return InvalidArgument("checkpoint.init_from: a warm start is not offered with several ranks; start with one process, "
+                           "and go on from its checkpoint with more");
+  for (const auto& [name, table] : config.tables)
+    if (table.admission.kind != "none" && table.on_missing == "default")
+      return InvalidArgument("tables.{}.on_missing: default (one learned row for all keys without one) is not offered with "
+                             "several ranks and admission; use init or zero",
+                             name);
   return Status::Ok();
 }
 

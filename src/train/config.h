@@ -11,6 +11,7 @@
 #include "embedding/config.h"
 #include "nn/config.h"
 #include "optim/config.h"
+#include "placement/config.h"
 
 namespace sluice::train {
 
@@ -220,6 +221,7 @@ struct RunConfig {
   nn::ModelConfig model;
   optim::OptimizerConfig optimizer;
   TrainConfig train;
+  placement::StrategyConfig strategy;
   CheckpointConfig checkpoint;
   LogConfig log;
   BenchConfig bench;
@@ -244,6 +246,7 @@ struct RunConfig {
     v.Struct("model", model, {.text = "The net."});
     v.Struct("optimizer", optimizer, {.text = "Optimizer of the dense parameters; tables choose their own."});
     v.Struct("train", train, {.text = "The training loop."});
+    v.Struct("strategy", strategy, {.text = "How several ranks share the work; see docs/algorithms/des.md."});
     v.Struct("checkpoint", checkpoint, {.text = "Checkpoints, resuming and warm start."});
     v.Struct("log", log, {.text = "What a run reports while it goes."});
     v.Struct("bench", bench, {.text = "Workload of `sluice bench`."});
@@ -252,6 +255,8 @@ struct RunConfig {
 
 // Settings that contradict one another are named here, before anything is opened.
 Status Validate(const RunConfig& config);
+// Also those that several ranks do not offer.
+Status ValidateForRanks(const RunConfig& config);
 
 // The settings of table `name`: its own where it is named, else `default`'s, else the built-in ones.
 embedding::TableConfig TableSettings(const RunConfig& config, const std::string& name);

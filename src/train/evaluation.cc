@@ -16,7 +16,10 @@ Status ScoreSource(ModelState<T>* state, data::BatchSource* source, ThreadPool* 
   host_options.mode = embedding::ResolveMode::kLookup;
   host_options.overlap = options.overlap;
   host_options.queue_depth = options.queue_depth;
-  Worker<T> worker(state, pool, {});
+  host_options.ranks = options.ranks;
+  WorkerOptions worker_options;
+  worker_options.ranks = options.ranks;
+  Worker<T> worker(state, pool, worker_options);
   HostStage<T> host(source, state->tables.get(), pool, host_options);
   std::vector<float> scores;
   try {

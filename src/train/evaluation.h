@@ -9,6 +9,7 @@
 #include "data/source.h"
 #include "metric/metrics.h"
 #include "train/model_state.h"
+#include "train/rank_keys.h"
 
 namespace sluice::train {
 
@@ -16,6 +17,7 @@ struct ScoreOptions {
   bool overlap = true;
   int64_t queue_depth = 2;
   double logit_correction = 0;               // added to every logit: data::LogitCorrection
+  const RankContext* ranks = nullptr;        // null: one process; else collective, and every rank has all scores
   const std::atomic<bool>* stop = nullptr;   // set: leave with kCancelled
 };
 

@@ -1,8 +1,19 @@
+#include <algorithm>
+#include <chrono>
 #include <cmath>
+#include <thread>
+#include <utility>
+#include <vector>
 
 #include <fmt/format.h>
 
 #include "base/log.h"
+#include "base/thread_pool.h"
+#include "comm/in_process.h"
+#include "comm/mpi.h"
+#include "config/reader.h"
+#include "config/writer.h"
+#include "placement/ranks.h"
 #include "telemetry/progress.h"
 #include "train/api.h"
 #include "train/run_folder.h"
@@ -47,14 +58,30 @@ std::string ToText(const metric::Metrics& metrics) {
   return fmt::format("{} ({} samples)", text, metrics.samples);
 }
 
+namespace {
+
+// Bytes per sample, all of them and by kind.
+std::string Traffic(const TrainReport& report) {
+  if (report.ranks == 1) return "bytes sent 0 and received 0 per sample (one process)";
+  const auto& bytes = report.bytes_per_sample;
+  const auto of = [&](const std::string& kind) { return bytes.contains(kind) ? bytes.at(kind) : 0.0; };
+  std::string kinds;
+  for (const auto& [kind, value] : bytes)
+    if (kind != "sent" && kind != "received") kinds += fmt::format("{}{} {:.1f}", kinds.empty() ? "" : ", ", kind, value);
+  return fmt::format("bytes sent {:.1f} and received {:.1f} per sample over {} ranks ({})", of("sent"), of("received"),
+                     report.ranks, kinds);
+}
+
+}  // namespace
+
 std::string TrainReport::ToText() const {
   std::string text;
   if (stopped_early) text += fmt::format("stopped early; best model is that of step {}\n", best_step > 0 ? best_step : steps);
   text += fmt::format("{} steps, {} samples in {}, loss {:.5f}\n", steps, samples, telemetry::HumanDuration(train_s), loss);
   if (skipped_lines > 0) text += fmt::format("skipped {} bad lines\n", skipped_lines);
   if (evaluated) text += train::ToText(eval) + "\n";
-  text += fmt::format("{} samples/s, peak memory {}, bytes sent 0 and received 0 per sample (one process)\n",
-                      telemetry::HumanCount(samples_per_s), telemetry::HumanBytes(static_cast<double>(peak_rss_bytes)));
+  text += fmt::format("{} samples/s, peak memory {}, {}\n", telemetry::HumanCount(samples_per_s),
+                      telemetry::HumanBytes(static_cast<double>(peak_rss_bytes)), Traffic(*this));
   text += fmt::format("run folder {}", run_dir);
   if (!checkpoint.empty()) text += fmt::format("\nmodel {}", checkpoint);
   return text + "\n";
@@ -63,21 +90,110 @@ std::string TrainReport::ToText() const {
 namespace {
 
 template <class T>
-Result<TrainReport> TrainAs(const RunConfig& config, const RunFolder& folder, const TrainOptions& options) {
-  SLUICE_ASSIGN_OR_RETURN(const auto trainer, Trainer<T>::Make(config, folder, options));
+Result<TrainReport> TrainAs(const RunConfig& config, const RunFolder& folder, const TrainOptions& options,
+                            placement::Ranks* ranks) {
+  SLUICE_ASSIGN_OR_RETURN(const auto trainer, Trainer<T>::Make(config, folder, options, ranks));
   return trainer->Run();
+}
+
+// Every rank has rank 0's settings, or learns in what they differ.
+Status CompareConfigs(const RunConfig& config, placement::Ranks* ranks) {
+  SLUICE_ASSIGN_OR_RETURN(const std::string leaders, ranks->Share(config::ToYaml(config)));
+  Status status;
+  if (leaders != config::ToYaml(config)) {
+    RunConfig other;
+    SLUICE_RETURN_IF_ERROR(config::ReadText(leaders, "rank 0's configuration", {}, &other));
+    const std::string difference = FirstDifference(config, other);
+    status = InvalidArgument("its configuration is not that of rank 0: {}",
+                             difference.empty() ? "threads, logs or checkpoints differ" : difference);
+  }
+  return ranks->Agree(status);
+}
+
+// The folder that rank 0 opened.
+Result<RunFolder> ShareRunFolder(const RunConfig& config, const TrainOptions& options, placement::Ranks* ranks) {
+  RunFolder folder;
+  Result<std::string> mine = std::string();
+  if (ranks->leads()) {
+    auto opened = OpenRunFolder(config, options.run_dir);
+    if (opened.ok()) {
+      folder = std::move(opened).value();
+      mine = folder.path + "\n" + folder.resume_from;
+    } else {
+      mine = opened.status();
+    }
+  }
+  SLUICE_ASSIGN_OR_RETURN(const std::string shared, ranks->Share(mine));
+  const size_t end = shared.find('\n');
+  folder.path = shared.substr(0, end);
+  folder.resume_from = shared.substr(end + 1);
+  return folder;
+}
+
+std::chrono::milliseconds Timeout(const RunConfig& config) {
+  return std::chrono::milliseconds(static_cast<int64_t>(config.strategy.timeout_s * 1000));
+}
+
+Result<TrainReport> TrainWithRanks(const RunConfig& config, const TrainOptions& options, placement::Ranks* ranks) {
+  try {
+    SLUICE_RETURN_IF_ERROR(CompareConfigs(config, ranks));
+    SLUICE_RETURN_IF_ERROR(Validate(config));
+    SLUICE_RETURN_IF_ERROR(ValidateForRanks(config));
+    SLUICE_ASSIGN_OR_RETURN(const RunFolder folder, ShareRunFolder(config, options, ranks));
+    return config.precision == "fp64" ? TrainAs<double>(config, folder, options, ranks)
+                                      : TrainAs<float>(config, folder, options, ranks);
+  } catch (const StatusError& error) {
+    return error.status();
+  } catch (const std::bad_alloc&) {
+    return ResourceExhausted("out of memory");
+  }
+}
+
+// Threads as ranks. A failure that other ranks saw only as silence comes first.
+Result<TrainReport> TrainOnThreads(RunConfig config, const TrainOptions& options) {
+  const int threads = config.threads > 0 ? static_cast<int>(config.threads) : NumUsableProcessors();
+  config.threads = std::max(1, threads / options.ranks);
+  auto transports = comm::MakeInProcessTransports(options.ranks);
+  std::vector<Result<TrainReport>> reports(static_cast<size_t>(options.ranks), TrainReport{});
+  std::vector<std::thread> rank_threads;
+  for (int r = 0; r < options.ranks; ++r) {
+    rank_threads.emplace_back([&, r] {
+      auto ranks = placement::Ranks::Make(std::move(transports[static_cast<size_t>(r)]), Timeout(config));
+      reports[static_cast<size_t>(r)] =
+          ranks.ok() ? TrainWithRanks(config, options, ranks.value().get()) : Result<TrainReport>(ranks.status());
+    });
+  }
+  for (auto& thread : rank_threads) thread.join();
+  for (const auto& report : reports)
+    if (!report.ok() && report.status().code() != StatusCode::kUnavailable) return report.status();
+  for (const auto& report : reports)
+    if (!report.ok()) return report.status();
+  return reports[0];
 }
 
 }  // namespace
 
+Result<TrainReport> TrainAsRank(const RunConfig& config, const TrainOptions& options,
+                                std::function<void(int rank)> on_silence) {
+  SLUICE_ASSIGN_OR_RETURN(auto transport, comm::MakeMpiTransport());
+  SLUICE_ASSIGN_OR_RETURN(const auto ranks, placement::Ranks::Make(std::move(transport), Timeout(config)));
+  SLUICE_RETURN_IF_ERROR(ranks->WatchPeers(std::move(on_silence)));
+  TrainOptions mine = options;
+  mine.quiet = options.quiet || !ranks->leads();
+  auto report = TrainWithRanks(config, mine, ranks.get());
+  if (report.ok()) report->is_leader = ranks->leads();
+  return report;
+}
+
 Result<TrainReport> Train(const RunConfig& configured, const TrainOptions& options) {
   RunConfig config = configured;
+  if (options.ranks > 1) return TrainOnThreads(std::move(config), options);
   try {
     SLUICE_RETURN_IF_ERROR(Validate(config));
     SLUICE_RETURN_IF_ERROR(RenameFields(&config));
     SLUICE_ASSIGN_OR_RETURN(const RunFolder folder, OpenRunFolder(config, options.run_dir));
-    return config.precision == "fp64" ? TrainAs<double>(config, folder, options)
-                                      : TrainAs<float>(config, folder, options);
+    return config.precision == "fp64" ? TrainAs<double>(config, folder, options, nullptr)
+                                      : TrainAs<float>(config, folder, options, nullptr);
   } catch (const StatusError& error) {
     return error.status();
   } catch (const std::bad_alloc&) {

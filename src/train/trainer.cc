@@ -9,6 +9,7 @@
 #include "base/log.h"
 #include "checkpoint/checkpoint_folder.h"
 #include "config/writer.h"
+#include "placement/planner.h"
 #include "telemetry/metrics_file.h"
 #include "telemetry/resource.h"
 #include "train/warm_start.h"
@@ -32,18 +33,20 @@ int64_t PlainBytes(const data::DataConfig& data) {
 }  // namespace
 
 template <class T>
-Trainer<T>::Trainer(const RunFolder& folder, const TrainOptions& options)
-    : folder_(folder), options_(options), start_s_(telemetry::WallSeconds()) {}
+Trainer<T>::Trainer(const RunFolder& folder, const TrainOptions& options, placement::Ranks* ranks)
+    : context_{.ranks = ranks}, folder_(folder), options_(options), start_s_(telemetry::WallSeconds()) {}
 
 template <class T>
 Result<std::unique_ptr<Trainer<T>>> Trainer<T>::Make(const RunConfig& config, const RunFolder& folder,
-                                                     const TrainOptions& options) {
-  std::unique_ptr<Trainer> trainer(new Trainer(folder, options));
+                                                     const TrainOptions& options, placement::Ranks* ranks) {
+  std::unique_ptr<Trainer> trainer(new Trainer(folder, options, ranks));
+  Status status;
   try {
-    SLUICE_RETURN_IF_ERROR(trainer->Open(config));
+    status = trainer->Open(config);
   } catch (const StatusError& error) {
-    return error.status();
+    status = error.status();
   }
+  SLUICE_RETURN_IF_ERROR(ranks != nullptr ? ranks->Agree(status) : status);
   return trainer;
 }
 
@@ -58,11 +61,12 @@ Status Trainer<T>::Open(const RunConfig& config) {
     header_.features = std::move(old.features);
     header_.progress = std::move(old.progress);
     const std::string difference = FirstDifference(config, old.config);
-    if (!difference.empty() && !config.features.empty())
+    if (!difference.empty() && !config.features.empty() && leads())
       SLUICE_WARN("{}: other settings than the run had ({}); going on with these", folder_.resume_from, difference);
   } else {
     SLUICE_ASSIGN_OR_RETURN(header_.features,
                             data::FitFeatures(config.data, config.features, WantsDenseInput(config.model)));
+    if (!config.checkpoint.init_from.empty()) SLUICE_RETURN_IF_ERROR(AdoptTransforms(config, &header_.features));
   }
   loss_ = config.model.loss == "mse" ? nn::LossKind::kMse : nn::LossKind::kBce;
   pool_ = std::make_unique<ThreadPool>(static_cast<int>(config.threads));
@@ -82,7 +86,10 @@ Status Trainer<T>::Open(const RunConfig& config) {
     options.num_labels = state_->schema.num_labels();
     progressive_ = std::make_unique<metric::ProgressiveEvaluator>(options, config.train.progressive.window);
   }
+  if (context_.ranks != nullptr) SLUICE_RETURN_IF_ERROR(SettleStrategy());
   WorkerOptions worker_options;
+  worker_options.ranks = ranks();
+  worker_options.gather_logits = config.train.progressive.window > 0;
   worker_options.clip_norm = config.train.clip_norm;
   worker_options.clip_norm_dense = config.optimizer.clip_norm;
   worker_options.check_finite = config.train.check_finite;
@@ -90,28 +97,28 @@ Status Trainer<T>::Open(const RunConfig& config) {
   worker_ = std::make_unique<Worker<T>>(state_.get(), pool_.get(), worker_options);
 
   if (reader != nullptr) {
-    SLUICE_RETURN_IF_ERROR(LoadState(*reader, state_.get()));
+    SLUICE_RETURN_IF_ERROR(LoadState(*reader, state_.get(), context_.ranks));
     if (progressive_ != nullptr && !reader->Names("progressive/").empty())
       SLUICE_RETURN_IF_ERROR(progressive_->Load(*reader, "progressive"));
     RestoreSchedules(header_.progress, state_.get());
     if (!header_.progress.position.empty()) SLUICE_RETURN_IF_ERROR(source_->Seek(header_.progress.position));
-    SLUICE_INFO("resumed from {}: step {}, {} samples", folder_.resume_from, header_.progress.step,
+    if (leads()) SLUICE_INFO("resumed from {}: step {}, {} samples", folder_.resume_from, header_.progress.step,
                 header_.progress.samples);
   } else if (!config.checkpoint.init_from.empty()) {
     SLUICE_ASSIGN_OR_RETURN(const WarmStartReport warm, WarmStart(config, state_.get(), &header_.progress));
     SLUICE_INFO("started from {}: {}", config.checkpoint.init_from, warm.ToText());
   }
-  SLUICE_RETURN_IF_ERROR(WriteFileAtomically(folder_.File("config.yaml"), config::ToYaml(config)));
+  if (leads()) SLUICE_RETURN_IF_ERROR(WriteFileAtomically(folder_.File("config.yaml"), config::ToYaml(config)));
   return OpenLog();
 }
 
 template <class T>
 Status Trainer<T>::OpenLog() {
   const int64_t resume_step = folder_.resume_from.empty() ? -1 : header_.progress.step;
-  SLUICE_RETURN_IF_ERROR(log_.Open(folder_.File("train.jsonl"), resume_step));
-  if (header_.config.log.tensorboard) SLUICE_RETURN_IF_ERROR(log_.AddEventFile(folder_.path, resume_step));
+  if (leads()) SLUICE_RETURN_IF_ERROR(log_.Open(folder_.File("train.jsonl"), resume_step));
+  if (leads() && header_.config.log.tensorboard) SLUICE_RETURN_IF_ERROR(log_.AddEventFile(folder_.path, resume_step));
   telemetry::ProgressOptions progress;
-  progress.quiet = options_.quiet;
+  progress.quiet = options_.quiet || !leads();
   progress.log_interval_s = header_.config.log.every_seconds;
   progress_ = std::make_unique<telemetry::Progress>(progress);
   return Status::Ok();
@@ -138,6 +145,7 @@ Result<TrainReport> Trainer<T>::Run() {
   host.last_step = header_.progress.step;
   host.last_epoch = header_.progress.epoch;
   host.max_steps = train.max_steps;
+  host.ranks = ranks();
   host.rest_after = [this](int64_t step) { return RestAfter(step); };
   host.rest_between_epochs = train.eval_every_epoch && data::HasEvaluation(header_.config.data);
   host_ = std::make_unique<HostStage<T>>(source_.get(), state_->tables.get(), pool_.get(), host);
@@ -155,7 +163,7 @@ Result<TrainReport> Trainer<T>::Run() {
     status = ResourceExhausted("out of memory at step {}", header_.progress.step);
   }
   progress_->Clear();
-  (void)log_.Close();
+  if (leads()) (void)log_.Close();
   if (!status.ok()) return status;
   if (interrupted_)
     return Status(StatusCode::kCancelled,
@@ -229,6 +237,15 @@ Status Trainer<T>::AfterStep(const WorkingSet& set) {
   }
   const double every_s = header_.config.checkpoint.every_seconds;
   const bool by_time = every_s > 0 && now - last_checkpoint_s_ >= every_s;
+  if (context_.ranks != nullptr) {
+    // Every rank hears of a wish in the same step, and rests after one that no host stage has come to yet.
+    if (!rest_asked_ && worker_->any_wish()) {
+      rest_asked_ = true;
+      host_->RequestRestAt(progress.step + HostStage<T>::kRestAhead);
+    }
+    worker_->set_wish(!rest_asked_ && ((by_time && leads()) || InterruptFlag().load(std::memory_order_relaxed)));
+    return Status::Ok();
+  }
   if (!rest_asked_ && (by_time || InterruptFlag().load(std::memory_order_relaxed))) {
     rest_asked_ = true;
     host_->RequestRest();
@@ -240,6 +257,7 @@ Status Trainer<T>::AfterStep(const WorkingSet& set) {
 template <class T>
 Status Trainer<T>::ScoreBeforeTraining(const WorkingSet& set) {
   const T* logits = worker_->logits();
+  if (logits == nullptr) return Status::Ok();   // this rank's samples alone say little
   const double correction = data::LogitCorrection(header_.config.data);
   scores_.resize(set.batch.labels.size());
   for (size_t i = 0; i < scores_.size(); ++i)
@@ -248,9 +266,22 @@ Status Trainer<T>::ScoreBeforeTraining(const WorkingSet& set) {
     live_auc_.Add(scores_, set.batch.labels, set.batch.sample_weights);
   if (progressive_ == nullptr) return Status::Ok();
   windows_.clear();
-  SLUICE_RETURN_IF_ERROR(
-      progressive_->Add({scores_, set.batch.labels, set.batch.sample_weights, {}}, &windows_));
+  SLUICE_RETURN_IF_ERROR(progressive_->Add({scores_, set.batch.labels, PopulationWeights(set.batch), {}}, &windows_));
   return LogWindows();
+}
+
+// A negative that was kept stands for those that were not: weighted so, the metrics are those of the whole population.
+template <class T>
+std::span<const float> Trainer<T>::PopulationWeights(const data::Batch& batch) {
+  const double keep_rate = header_.config.data.negative_keep_rate;
+  if (keep_rate >= 1) return batch.sample_weights;
+  const size_t num_labels = static_cast<size_t>(state_->schema.num_labels());
+  weights_.resize(static_cast<size_t>(batch.size));
+  for (size_t i = 0; i < weights_.size(); ++i) {
+    const double weight = batch.sample_weights.empty() ? 1.0 : batch.sample_weights[i];
+    weights_[i] = static_cast<float>(batch.labels[i * num_labels] > 0 ? weight : weight / keep_rate);
+  }
+  return weights_;
 }
 
 template <class T>
@@ -258,9 +289,25 @@ Status Trainer<T>::LogWindows() {
   for (const auto& window : windows_) {
     std::vector<std::pair<std::string, double>> values = {{"first_sample", static_cast<double>(window.first_sample)}};
     for (const auto& [name, value] : ByName(window.metrics)) values.emplace_back(name, value);
-    SLUICE_RETURN_IF_ERROR(log_.Write({"window", header_.progress.step, header_.progress.samples, std::move(values)}));
+    SLUICE_RETURN_IF_ERROR(Log({"window", header_.progress.step, header_.progress.samples, std::move(values)}));
   }
   return Status::Ok();
+}
+
+// The window that the end of the data cut short, and the whole stream. After the last checkpoint: both start anew.
+template <class T>
+Status Trainer<T>::FinishProgressive() {
+  if (progressive_ == nullptr || !data_ended_ || !leads()) return Status::Ok();
+  windows_.clear();
+  SLUICE_ASSIGN_OR_RETURN(auto last, progressive_->FinishWindow());
+  if (last) windows_.push_back(*last);
+  SLUICE_RETURN_IF_ERROR(LogWindows());
+  SLUICE_ASSIGN_OR_RETURN(report_.progressive, progressive_->Finish());
+  if (report_.progressive.samples == 0) return Status::Ok();
+  progress_->Clear();
+  if (!options_.quiet) SLUICE_INFO("before training: {}", ToText(report_.progressive));
+  const auto values = ByName(report_.progressive);
+  return Log({"progressive", header_.progress.step, header_.progress.samples, {values.begin(), values.end()}});
 }
 
 template <class T>
@@ -275,7 +322,7 @@ template <class T>
 Status Trainer<T>::LogStretch(double lr) {
   const double now = telemetry::WallSeconds();
   if (stretch_.weight > 0) report_.loss = stretch_.loss / stretch_.weight;
-  const Status status = log_.Write({"step",
+  const Status status = Log({"step",
                                     header_.progress.step,
                                     header_.progress.samples,
                                     {{"epoch", static_cast<double>(header_.progress.epoch)},
@@ -295,7 +342,8 @@ Status Trainer<T>::AtRest() {
   const CheckpointConfig& checkpoints = header_.config.checkpoint;
   const double begin_s = telemetry::WallSeconds();
   if (EvaluationDue(step)) SLUICE_RETURN_IF_ERROR(EvaluateNow());
-  interrupted_ = InterruptFlag().load(std::memory_order_relaxed);
+  SLUICE_ASSIGN_OR_RETURN(const int64_t interrupts, SumOverRanks(InterruptFlag().load(std::memory_order_relaxed) ? 1 : 0));
+  interrupted_ = interrupts > 0;
   if (interrupted_ || rest_asked_ || (checkpoints.every_steps > 0 && step % checkpoints.every_steps == 0))
     SLUICE_RETURN_IF_ERROR(WriteCheckpoint(folder_.checkpoints()));
   rest_asked_ = false;
@@ -318,6 +366,7 @@ ScoreOptions Trainer<T>::ScoringOptions() const {
   ScoreOptions options;
   options.overlap = header_.config.train.Overlaps(pool_->num_threads());
   options.queue_depth = header_.config.train.queue_depth;
+  options.ranks = ranks();
   options.logit_correction = data::LogitCorrection(header_.config.data);
   return options;
 }
@@ -325,6 +374,8 @@ ScoreOptions Trainer<T>::ScoringOptions() const {
 template <class T>
 Status Trainer<T>::Measure() {
   const double begin_s = telemetry::WallSeconds();
+  comm::TrafficTotals before;
+  if (context_.ranks != nullptr) before = context_.ranks->ledger().totals();
   data::OpenOptions open;
   open.purpose = data::Purpose::kEval;
   open.batch_size = header_.config.train.batch_size;
@@ -333,13 +384,20 @@ Status Trainer<T>::Measure() {
   SLUICE_ASSIGN_OR_RETURN(const auto source, data::OpenSource(header_.config.data, header_.features, open));
   SLUICE_ASSIGN_OR_RETURN(report_.eval, EvaluateSource<T>(state_.get(), loss_, source.get(), pool_.get(),
                                                           ScoringOptions()));
+  if (context_.ranks != nullptr) {
+    const comm::TrafficTotals spent = context_.ranks->ledger().totals() - before;
+    for (size_t kind = 0; kind < spent.sent_bytes.size(); ++kind) {
+      eval_traffic_.sent_bytes[kind] += spent.sent_bytes[kind];
+      eval_traffic_.received_bytes[kind] += spent.received_bytes[kind];
+    }
+  }
   report_.evaluated = true;
   eval_s_ += telemetry::WallSeconds() - begin_s;
   std::vector<std::pair<std::string, double>> values;
   for (const auto& [name, value] : ByName(report_.eval)) values.emplace_back(name, value);
-  SLUICE_RETURN_IF_ERROR(log_.Write({"eval", header_.progress.step, header_.progress.samples, std::move(values)}));
+  SLUICE_RETURN_IF_ERROR(Log({"eval", header_.progress.step, header_.progress.samples, std::move(values)}));
   progress_->Clear();
-  if (!options_.quiet) SLUICE_INFO("step {}: {}", header_.progress.step, ToText(report_.eval));
+  if (!options_.quiet && leads()) SLUICE_INFO("step {}: {}", header_.progress.step, ToText(report_.eval));
   return Status::Ok();
 }
 
@@ -373,14 +431,14 @@ Status Trainer<T>::EvaluateNow() {
 template <class T>
 Status Trainer<T>::WriteCheckpoint(const std::string& to) {
   CaptureSchedules(*state_, &header_.progress);
-  SLUICE_ASSIGN_OR_RETURN(const std::string path, SaveCheckpoint(to, header_, *state_, progressive_.get()));
+  SLUICE_ASSIGN_OR_RETURN(const std::string path, SaveCheckpoint(to, header_, *state_, progressive_.get(), context_.ranks));
   const bool best = to == folder_.best();
-  SLUICE_RETURN_IF_ERROR(checkpoint::KeepLast(to, best ? 1 : header_.config.checkpoint.keep));
+  if (leads()) SLUICE_RETURN_IF_ERROR(checkpoint::KeepLast(to, best ? 1 : header_.config.checkpoint.keep));
   if (!best) {
     report_.checkpoint = path;
     last_checkpoint_s_ = telemetry::WallSeconds();
   }
-  return log_.Write({"checkpoint", header_.progress.step, header_.progress.samples, {}});
+  return Log({"checkpoint", header_.progress.step, header_.progress.samples, {}});
 }
 
 template <class T>
@@ -395,6 +453,7 @@ Status Trainer<T>::Finish() {
       if (!report_.evaluated) SLUICE_RETURN_IF_ERROR(Measure());
     }
     if (header_.config.checkpoint.at_end) SLUICE_RETURN_IF_ERROR(WriteCheckpoint(folder_.checkpoints()));
+    SLUICE_RETURN_IF_ERROR(FinishProgressive());
     if (progress.has_best && progress.best_step != progress.step) SLUICE_RETURN_IF_ERROR(RestoreBest());
   }
   return FillReport();
@@ -407,7 +466,7 @@ Status Trainer<T>::RestoreBest() {
   worker_.reset();
   state_.reset();   // before the other one comes: there may not be memory for two
   SLUICE_ASSIGN_OR_RETURN(state_, ModelState<T>::Make(header_.config, source_->schema()));
-  SLUICE_RETURN_IF_ERROR(LoadState(*reader, state_.get()));
+  SLUICE_RETURN_IF_ERROR(LoadState(*reader, state_.get(), context_.ranks));
   report_.best_step = header_.progress.best_step;
   return Measure();
 }
@@ -422,7 +481,7 @@ Status Trainer<T>::FillReport() {
   report_.samples_per_s = train_s_ > 0 ? report_.samples / train_s_ : 0;
   report_.cpu_s = telemetry::CpuSeconds();
   report_.peak_rss_bytes = telemetry::PeakRssBytes();
-  report_.bytes_per_sample = {{"sent", 0.0}, {"received", 0.0}};
+  SLUICE_RETURN_IF_ERROR(CountTraffic());
   telemetry::RunMetrics metrics;
   metrics.auc = report_.eval.auc;
   metrics.logloss = report_.eval.logloss;
@@ -439,13 +498,87 @@ Status Trainer<T>::FillReport() {
   for (const auto& [kind, bytes] : report_.bytes_per_sample) metrics.bytes_per_sample.emplace_back(kind, bytes);
   int64_t rows = 0;
   for (int t = 0; t < state_->tables->size(); ++t) rows += state_->tables->table(t).stats().rows;
+  SLUICE_ASSIGN_OR_RETURN(rows, SumOverRanks(rows));
   metrics.others = {{"steps", static_cast<double>(report_.steps)},
                     {"train_s", report_.train_s},
                     {"train_loss", report_.loss},
                     {"rows", static_cast<double>(rows)},
                     {"skipped_lines", static_cast<double>(report_.skipped_lines)},
                     {"best_step", static_cast<double>(report_.best_step)}};
+  if (report_.progressive.samples > 0)
+    for (const auto& [name, value] : ByName(report_.progressive)) metrics.others.emplace_back("progressive_" + name, value);
+  if (!leads()) return Status::Ok();
   return telemetry::WriteMetricsFile(folder_.File("metrics.json"), metrics);
+}
+
+template <class T>
+Status Trainer<T>::Log(telemetry::StepRecord record) {
+  return leads() ? log_.Write(record) : Status::Ok();
+}
+
+template <class T>
+Result<int64_t> Trainer<T>::SumOverRanks(int64_t value) {
+  if (context_.ranks == nullptr) return value;
+  SLUICE_RETURN_IF_ERROR(context_.ranks->control().template AllReduce<int64_t>({&value, 1}, comm::ReduceOp::kSum,
+                                                                              comm::Traffic::kControl));
+  return value;
+}
+
+template <class T>
+Status Trainer<T>::SettleStrategy() {
+  const placement::StrategyConfig& config = header_.config.strategy;
+  placement::PlanInput input;
+  if (placement::IsAutomatic(config)) {
+    data::OpenOptions open;
+    open.purpose = data::Purpose::kTrain;
+    open.batch_size = header_.config.train.batch_size;
+    open.seed = static_cast<uint64_t>(header_.config.seed);
+    SLUICE_ASSIGN_OR_RETURN(const auto source, data::OpenSource(header_.config.data, header_.features, open));
+    data::Batch batch;
+    SLUICE_RETURN_IF_ERROR(source->Next(&batch).status());
+    std::vector<placement::PlannedTable> tables;
+    for (int t = 0; t < state_->tables->size(); ++t)
+      tables.push_back({state_->tables->need(t).fields, state_->tables->need(t).dim});
+    input = placement::MeasureBatch(batch, state_->schema, tables, context_.ranks->size());
+  }
+  input.sum_columns = state_->net->partial_columns(nn::Reduction::kSum);
+  input.max_columns = state_->net->partial_columns(nn::Reduction::kMax);
+  input.dense_params = state_->params.size();
+  input.flops_per_sample = state_->net->flops_per_sample();
+  input.scalar_bytes = sizeof(T);
+  const placement::Plan plan = placement::Choose(input);
+  context_.strategy = placement::Settle(config, plan.choice);
+  if (leads() && !options_.quiet) {
+    SLUICE_INFO("{} ranks, placement {}{}", context_.ranks->size(),
+                placement::PlacementName(context_.strategy.placement),
+                placement::IsAutomatic(config) ? ": " + plan.reason : "");
+    SLUICE_INFO("the batch size of {} is that of all ranks together", header_.config.train.batch_size);
+  }
+  return Status::Ok();
+}
+
+template <class T>
+Status Trainer<T>::CountTraffic() {
+  report_.bytes_per_sample = {{"sent", 0.0}, {"received", 0.0}};
+  if (context_.ranks == nullptr || report_.samples == 0) return Status::Ok();
+  report_.ranks = context_.ranks->size();
+  const comm::TrafficTotals totals = context_.ranks->ledger().totals() - eval_traffic_;
+  std::vector<int64_t> bytes(totals.sent_bytes.begin(), totals.sent_bytes.end());
+  int64_t received = 0;
+  for (const int64_t kind : totals.received_bytes) received += kind;
+  bytes.push_back(received);
+  SLUICE_RETURN_IF_ERROR(context_.ranks->control().template AllReduce<int64_t>(bytes, comm::ReduceOp::kSum,
+                                                                              comm::Traffic::kControl));
+  const auto per_sample = [&](int64_t total) { return static_cast<double>(total) / report_.samples; };
+  int64_t sent = 0;
+  for (int kind = 0; kind < comm::kNumTraffics; ++kind) {
+    sent += bytes[static_cast<size_t>(kind)];
+    report_.bytes_per_sample[comm::TrafficName(static_cast<comm::Traffic>(kind))] =
+        per_sample(bytes[static_cast<size_t>(kind)]);
+  }
+  report_.bytes_per_sample["sent"] = per_sample(sent);
+  report_.bytes_per_sample["received"] = per_sample(bytes.back());
+  return Status::Ok();
 }
 
 template class Trainer<float>;

@@ -3,6 +3,7 @@
 #include <atomic>
 #include <cstdint>
 #include <memory>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -34,20 +35,29 @@ class Trainer {
   // Opens data, builds the model and, where the folder says so, takes up its checkpoint. `config.features` empty: by the
   // data's format.
   static Result<std::unique_ptr<Trainer>> Make(const RunConfig& config, const RunFolder& folder,
-                                               const TrainOptions& options);
+                                               const TrainOptions& options, placement::Ranks* ranks = nullptr);
 
+  // `ranks`: the peers of a run on several ranks, else null; Make and Run are then collective.
   Result<TrainReport> Run();
 
   ModelState<T>& state() { return *state_; }
   const RunConfig& config() const { return header_.config; }
 
  private:
-  Trainer(const RunFolder& folder, const TrainOptions& options);
+  Trainer(const RunFolder& folder, const TrainOptions& options, placement::Ranks* ranks);
   Status Open(const RunConfig& config);
   Status OpenLog();
+  Status SettleStrategy();
+  Status Log(telemetry::StepRecord record);   // rank 0 alone writes
+  Status CountTraffic();
+  Result<int64_t> SumOverRanks(int64_t value);
+  bool leads() const { return context_.ranks == nullptr || context_.ranks->leads(); }
+  const RankContext* ranks() const { return context_.ranks == nullptr ? nullptr : &context_; }
   Status Loop();
   Status ScoreBeforeTraining(const WorkingSet& set);
+  std::span<const float> PopulationWeights(const data::Batch& batch);
   Status LogWindows();
+  Status FinishProgressive();
   Status AfterStep(const WorkingSet& set);
   Status AtRest();
   Status AtEpochEnd();
@@ -63,6 +73,7 @@ class Trainer {
   double Fraction(const WorkingSet& set) const;
   ScoreOptions ScoringOptions() const;
 
+  RankContext context_;   // ranks null: one process
   RunFolder folder_;
   TrainOptions options_;
   CheckpointHeader header_;
@@ -79,7 +90,7 @@ class Trainer {
   telemetry::RunLog log_;
   TrainReport report_;
 
-  std::vector<float> scores_;
+  std::vector<float> scores_, weights_;
   HostTimes host_times_;
   int64_t total_bytes_ = 0;         // of the plain training files; 0: unknown
   bool stop_ = false;               // early stopping or an interrupt
@@ -89,6 +100,7 @@ class Trainer {
   double start_s_ = 0;              // clock readings
   double last_checkpoint_s_ = 0, last_log_s_ = 0;
   double train_s_ = 0, eval_s_ = 0;
+  comm::TrafficTotals eval_traffic_;   // of evaluations, which bytes per training sample leave out
   // Since the last line of the log.
   nn::LossSums stretch_;
   int64_t stretch_samples_ = 0, stretch_steps_ = 0;
