@@ -81,8 +81,10 @@ def test_what_does_not_fit_is_named(folder):
     check_in("left behind table embedding", train(folder, "g", start, "model.preset=lr", *STILL).err)
 
 
-def test_unknown_tables_are_refused(folder):
+def test_settings_that_would_be_lost_are_refused(folder):
     prepare(folder)
+    check_in("bce needs labels in [0, 1]", train(folder, "labels", "data.label_max=5", code=2).err)
+    check_in("max_rows: must be 1024 or more", train(folder, "rows", "tables.default.expiry.max_rows=60", code=2).err)
     error = train(folder, "run", "tables.defaultt.on_missing=zero", code=2).err
     check_in("tables.defaultt", error)
     check_in("default, embedding", error)
