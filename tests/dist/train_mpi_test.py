@@ -1,0 +1,78 @@
+"""Training by ranks that are processes under mpirun: the metrics of one process, and the loss of a rank."""
+import os
+import signal
+import subprocess
+import sys
+import time
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "e2e"))
+import harness  # noqa: E402
+from harness import SLUICE, check, check_in, checkpoints, metrics, run, train_arguments, write_criteo  # noqa: E402
+
+TIMEOUT_S = 3
+MPIRUN = ["mpirun", "--allow-run-as-root", "--oversubscribe"]
+# mpirun would end the survivors itself before they could tell which rank was lost.
+LEAVE_SURVIVORS = ["--mca", "orte_enable_recovery", "1", "--mca", "orte_abort_on_non_zero_status", "0"]
+
+
+def settings(**more):
+    values = {"data__split__kind": "tail", "precision": "fp64", "threads": 1, "strategy__timeout_s": TIMEOUT_S}
+    values.update(more)
+    return values
+
+
+def test_metrics_are_those_of_one_process(path):
+    data = write_criteo(os.path.join(path, "data.tsv"), 3000)
+    alone = os.path.join(path, "alone")
+    run(*train_arguments(data, alone, **settings()))
+    expected = metrics(alone)
+    for placement in ["des", "des_rs", "rows_a2a", "auto"]:
+        folder = os.path.join(path, placement)
+        arguments = train_arguments(data, folder, **settings(strategy__placement=placement))
+        process = subprocess.run([*MPIRUN, "-n", "3", SLUICE, *map(str, arguments)], capture_output=True, text=True,
+                                 timeout=120, check=False)
+        check(process.returncode == 0, process.stderr)
+        got = metrics(folder)
+        for name in ["auc", "logloss"]:
+            check(abs(got[name] - expected[name]) < 1e-9, f"{placement}: {name} {got[name]}, not {expected[name]}")
+        check(got["steps"] == expected["steps"] and got["rows"] == expected["rows"], f"{placement}: {got}")
+        check(got["bytes_per_sample"]["sent"] > 0, f"{placement}: {got}")
+
+
+def test_survivors_name_a_killed_rank_and_leave_with_code_4_and_the_run_goes_on(path):
+    data = write_criteo(os.path.join(path, "data.tsv"), 3000)
+    folder = os.path.join(path, "run")
+    arguments = train_arguments(data, folder, **settings(train__epochs=100000, train__eval_every_epoch=False))
+    script = 'echo "rank $OMPI_COMM_WORLD_RANK is $$" >&2; "$@"; echo "rank $OMPI_COMM_WORLD_RANK left with $?" >&2'
+    log = os.path.join(path, "log")
+    with open(log, "w", encoding="utf-8") as errors:
+        process = subprocess.Popen([*MPIRUN, *LEAVE_SURVIVORS, "-n", "3", "sh", "-c", script, "sh", SLUICE,
+                                    *map(str, arguments)], stdin=subprocess.DEVNULL, stderr=errors,
+                                   stdout=subprocess.DEVNULL)
+        try:
+            harness.wait_for(lambda: checkpoints(folder), process)
+            with open(log, encoding="utf-8") as file:
+                shell = next(line.split()[3] for line in file if line.startswith("rank 2 is"))
+            child = subprocess.run(["ps", "-o", "pid=", "--ppid", shell], capture_output=True, text=True, check=True)
+            os.kill(int(child.stdout), signal.SIGKILL)
+            begin = time.monotonic()
+            process.wait(timeout=60)
+        finally:
+            process.kill()
+    check(time.monotonic() - begin < TIMEOUT_S + 10, "the survivors took too long to leave")
+    with open(log, encoding="utf-8") as file:
+        text = file.read()
+    check_in("rank 2", text.split("sluice: ", 1)[1])
+    check_in("rank 0 left with 4", text)
+    check_in("rank 1 left with 4", text)
+    before = len(open(os.path.join(folder, "train.jsonl"), encoding="utf-8").readlines())
+    step = int(os.path.basename(checkpoints(folder)[-1]).split("-")[1])
+    more = train_arguments(data, folder, **settings(train__epochs=100000, train__eval_every_epoch=False,
+                                                    train__max_steps=step + 5))
+    outcome = run(*more)
+    check_in(f"step {step}", outcome.err)
+    check(metrics(folder)["steps"] == step + 5 and before > 0, str(outcome))
+
+
+if __name__ == "__main__":
+    harness.main(sys.modules[__name__])
