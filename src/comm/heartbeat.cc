@@ -64,7 +64,8 @@ void Heartbeat::Loop() {
   // that their goodbyes end too.
   const Deadline deadline = Clock::now() + timeout_;
   for (Peer& peer : peers) {
-    while (!peer.gone && !peer.send->Wait(Clock::now()).ok() && Clock::now() < deadline) {
+    // No beat was sent yet where the stop came at once.
+    while (peer.send != nullptr && !peer.gone && !peer.send->Wait(Clock::now()).ok() && Clock::now() < deadline) {
       listen(peer);
       std::this_thread::sleep_for(std::chrono::milliseconds(1));
     }
