@@ -29,6 +29,17 @@ TEST(HeartbeatTest, NobodyIsSilentWhileAllBeatAndGoodbyesEndIt) {
   EXPECT_LT(Clock::now() - start, std::chrono::seconds(4));
 }
 
+TEST(HeartbeatTest, StopsBeforeItsFirstBeat) {
+  for (int round = 0; round < 20; ++round) {
+    auto transports = MakeInProcessTransports(2);
+    std::atomic<int> alarms{0};
+    {
+      Heartbeat one(std::move(transports[0]), milliseconds(20), milliseconds(50), [&](int) { ++alarms; });
+    }
+    EXPECT_EQ(alarms.load(), 0);
+  }
+}
+
 TEST(HeartbeatTest, EverySurvivorNamesTheSilentRank) {
   auto transports = MakeInProcessTransports(3);
   std::mutex mutex;

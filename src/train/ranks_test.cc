@@ -117,6 +117,27 @@ TEST_F(RanksTest, DlrmIsThatOfOneRank) {
   ExpectEqual(config, {4}, kPlacements, 1e-10);
 }
 
+// Four keys per field on average: a sample's keys live on several ranks, and what pooling divides by needs all of them.
+TEST_F(RanksTest, ManyKeysPerFieldArePooledOverRanks) {
+  data::SynthConfig synth;
+  synth.output = Folder() + "/many.csv";
+  synth.format = "csv";
+  synth.samples = 3000;
+  synth.fields = 5;
+  synth.dense = 2;
+  synth.rows = 500;
+  synth.keys_per_field = 4;
+  synth.report = false;
+  ASSERT_TRUE(data::Synthesize(synth).ok());
+  RunConfig config = Fp64("deepfm");
+  config.data.train = {synth.output};
+  config.data.format = "csv";
+  for (const std::string pooling : {"mean", "sqrtn"}) {
+    config.model.pooling = pooling;
+    ExpectEqual(config, {3}, kPlacements, 1e-10);
+  }
+}
+
 TEST_F(RanksTest, BatchNormDropoutAndClippingSeeTheGlobalBatch) {
   RunConfig config = Fp64("deepfm");
   config.model.batch_norm = true;

@@ -39,6 +39,15 @@ def test_metrics_are_those_of_one_process(path):
         check(got["bytes_per_sample"]["sent"] > 0, f"{placement}: {got}")
 
 
+def test_ranks_with_other_settings_are_refused(path):
+    data = write_criteo(os.path.join(path, "data.tsv"), 200)
+    arguments = [SLUICE, *map(str, train_arguments(data, os.path.join(path, "run"), **settings()))]
+    process = subprocess.run([*MPIRUN, "-n", "1", *arguments, ":", "-n", "1", *arguments, "--set", "model.dim=5"],
+                             capture_output=True, text=True, timeout=60, check=False)
+    check(process.returncode == 2, process.stderr)
+    check_in('rank 1: its configuration is not that of rank 0: "dim: 5" here, "dim: 4" there', process.stderr)
+
+
 def test_survivors_name_a_killed_rank_and_leave_with_code_4_and_the_run_goes_on(path):
     data = write_criteo(os.path.join(path, "data.tsv"), 3000)
     folder = os.path.join(path, "run")
