@@ -124,7 +124,7 @@ void Bencher::FillTables(const BenchWorkload& workload) {
 Status Bencher::Train(data::BatchSource* source, int64_t max_steps, double seconds, Tally* tally) {
   using Event = HostStage<float>::Event;
   HostStageOptions options;
-  options.overlap = config_.train.Overlaps(pool_.num_threads());
+  options.overlap = config_.train.Overlaps(pool_.num_threads(), config_.bench.data == "text");
   options.queue_depth = config_.train.queue_depth;
   options.last_step = step_;
   options.max_steps = max_steps > 0 ? step_ + max_steps : 0;

@@ -60,9 +60,10 @@ struct TrainConfig {
   EarlyStoppingConfig early_stopping;
   ProgressiveConfig progressive;
 
-  // Whether the host stage has a thread of its own beside `num_threads` that compute.
-  bool Overlaps(int num_threads) const {
-    return overlap == "auto" ? num_threads < NumUsableProcessors() : overlap == "true";
+  // Whether the host stage has threads of its own beside `num_threads` that compute. Text costs enough to read that they
+  // pay even where no processor is free; keys that lie ready do not.
+  bool Overlaps(int num_threads, bool reads_text) const {
+    return overlap == "auto" ? reads_text || num_threads < NumUsableProcessors() : overlap == "true";
   }
 
   template <class V>
@@ -71,9 +72,9 @@ struct TrainConfig {
     v.Field("epochs", epochs, {.text = "Passes over the training data.", .min = 1});
     v.Field("max_steps", max_steps, {.text = "Stop after this many steps; 0: at the end of the data.", .min = 0});
     v.Field("overlap", overlap,
-            {.text = "Read and resolve rows on a thread of its own while others compute. Auto: where `threads` leaves a "
-                     "processor free; else the threads that compute do it between steps. Results are the same either "
-                     "way.",
+            {.text = "Read and resolve rows on threads of their own while others compute. Auto: where the data is text, or "
+                     "`threads` leaves a processor free; else the threads that compute do it between steps. Results are "
+                     "the same either way.",
              .choices = {"auto", "true", "false"},
              .performance_only = true});
     v.Field("queue_depth", queue_depth,

@@ -35,7 +35,8 @@ struct Model::Impl {
 
   ScoreOptions Options() const {
     ScoreOptions options;
-    options.overlap = header.config.train.Overlaps(pool->num_threads());
+    options.overlap =
+        header.config.train.Overlaps(pool->num_threads(), header.features.format != "packed");
     options.queue_depth = header.config.train.queue_depth;
     options.logit_correction = data::LogitCorrection(header.config.data);
     options.stop = &InterruptFlag();

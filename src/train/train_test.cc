@@ -34,14 +34,15 @@ TEST_F(DeterminismTest, OverlapChangesNothing) {
   EXPECT_EQ(TrainDigest(config), overlapped);
 }
 
-TEST(TrainConfigTest, AutoOverlapsWhereAProcessorIsFree) {
+TEST(TrainConfigTest, AutoOverlapsWhereAProcessorIsFreeOrTextIsRead) {
   TrainConfig train;
-  EXPECT_FALSE(train.Overlaps(NumUsableProcessors()));
-  EXPECT_TRUE(train.Overlaps(NumUsableProcessors() - 1));
+  EXPECT_FALSE(train.Overlaps(NumUsableProcessors(), false));
+  EXPECT_TRUE(train.Overlaps(NumUsableProcessors(), true));
+  EXPECT_TRUE(train.Overlaps(NumUsableProcessors() - 1, false));
   train.overlap = "true";
-  EXPECT_TRUE(train.Overlaps(NumUsableProcessors()));
+  EXPECT_TRUE(train.Overlaps(NumUsableProcessors(), false));
   train.overlap = "false";
-  EXPECT_FALSE(train.Overlaps(1));
+  EXPECT_FALSE(train.Overlaps(1, true));
 }
 
 TEST_F(DeterminismTest, OverlapChangesNothingWhereRowsExpireAndKeysWait) {

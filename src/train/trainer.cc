@@ -140,7 +140,7 @@ template <class T>
 Result<TrainReport> Trainer<T>::Run() {
   const TrainConfig& train = header_.config.train;
   HostStageOptions host;
-  host.overlap = train.Overlaps(pool_->num_threads());
+  host.overlap = train.Overlaps(pool_->num_threads(), header_.features.format != "packed");
   host.queue_depth = train.queue_depth;
   host.last_step = header_.progress.step;
   host.last_epoch = header_.progress.epoch;
@@ -364,7 +364,8 @@ Status Trainer<T>::AtEpochEnd() {
 template <class T>
 ScoreOptions Trainer<T>::ScoringOptions() const {
   ScoreOptions options;
-  options.overlap = header_.config.train.Overlaps(pool_->num_threads());
+  options.overlap =
+      header_.config.train.Overlaps(pool_->num_threads(), header_.features.format != "packed");
   options.queue_depth = header_.config.train.queue_depth;
   options.ranks = ranks();
   options.logit_correction = data::LogitCorrection(header_.config.data);
