@@ -11,7 +11,7 @@ constexpr std::byte kBeat{1}, kGoodbye{2};
 // What passes between this rank and one other.
 struct Peer {
   int rank = 0;
-  std::byte out = kBeat, in{};
+  std::byte in{};
   std::unique_ptr<Request> send, receive;
   Clock::time_point last_heard;
   bool gone = false;   // said goodbye
@@ -50,7 +50,7 @@ void Heartbeat::Loop() {
   while (!stop_) {
     for (Peer& peer : peers) {
       // A beat still under way says as much as a new one.
-      if (peer.send == nullptr || peer.send->Wait(Clock::now()).ok()) peer.send = transport_->Send(peer.rank, {&peer.out, 1});
+      if (peer.send == nullptr || peer.send->Wait(Clock::now()).ok()) peer.send = transport_->Send(peer.rank, {&kBeat, 1});
       listen(peer);
       if (!peer.gone && Clock::now() - peer.last_heard > timeout_) {
         on_silence_(peer.rank);
@@ -69,8 +69,7 @@ void Heartbeat::Loop() {
       listen(peer);
       std::this_thread::sleep_for(std::chrono::milliseconds(1));
     }
-    peer.out = kGoodbye;
-    peer.send = transport_->Send(peer.rank, {&peer.out, 1});
+    peer.send = transport_->Send(peer.rank, {&kGoodbye, 1});
   }
   bool all_gone = false;
   while (!all_gone && Clock::now() < deadline) {
