@@ -42,12 +42,18 @@ struct StrategyConfig {
   DenseConfig dense;
   WireConfig wire;
   double timeout_s = 30;
+  std::vector<std::string> servers;
+  int64_t workers = 1;
+  int64_t staleness = 4;
 
   template <class V>
   void Visit(V& v) {
     v.Field("preset", preset,
-            {.text = "A published system: des sets placement des with the dense net replicated (docs/algorithms/des.md).",
-             .choices = {"none", "des"}});
+            {.text = "A published system: des sets placement des with the dense net replicated (docs/algorithms/des.md); "
+                     "ps-async, ps-ssp and ps-sync train through parameter servers: without waiting, with staleness "
+                     "bounded by `staleness`, or with one step per clock from the gradients of all workers "
+                     "(docs/algorithms/parameter-service.md).",
+             .choices = {"none", "des", "ps-async", "ps-ssp", "ps-sync"}});
     v.Field("placement", placement,
             {.text = "How keys and samples meet: des, partial results all-reduced; des_rs, partial results "
                      "reduce-scattered; rows_a2a, unique rows pulled and their gradients pushed; auto, the one that sends "
@@ -60,6 +66,16 @@ struct StrategyConfig {
              .unit = "seconds",
              .min = 0.1,
              .performance_only = true});
+    v.Field("servers", servers,
+            {.text = "Presets ps-*: addresses of the parameter servers, host:port, in the order of their shards. The first "
+                     "one also lends the input and writes checkpoints with the others.",
+             .performance_only = true});
+    v.Field("workers", workers,
+            {.text = "Presets ps-ssp and ps-sync: workers that servers wait for before the first batch.", .min = 1,
+             .max = 4096});
+    v.Field("staleness", staleness,
+            {.text = "Preset ps-ssp: batches by which a worker may be ahead of the slowest one.", .unit = "batches",
+             .min = 1, .max = 1000});
   }
 };
 

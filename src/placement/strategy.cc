@@ -55,4 +55,11 @@ Strategy Settle(const StrategyConfig& config, Placement automatic) {
   return strategy;
 }
 
+bool UsesServers(const StrategyConfig& config) { return config.preset.starts_with("ps-"); }
+
+int64_t StalenessBound(const StrategyConfig& config) {
+  if (config.preset == "ps-sync") return 0;
+  return config.preset == "ps-ssp" ? config.staleness : -1;
+}
+
 }  // namespace sluice::placement

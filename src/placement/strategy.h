@@ -30,4 +30,9 @@ Status Validate(const StrategyConfig& config);
 Strategy Settle(const StrategyConfig& config, Placement automatic);
 bool IsAutomatic(const StrategyConfig& config);
 
+// Whether the preset trains through parameter servers, and the bound of staleness that they keep: 0 for ps-sync, -1 where
+// there is none.
+bool UsesServers(const StrategyConfig& config);
+int64_t StalenessBound(const StrategyConfig& config);
+
 }  // namespace sluice::placement

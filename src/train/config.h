@@ -12,6 +12,7 @@
 #include "nn/config.h"
 #include "optim/config.h"
 #include "placement/config.h"
+#include "service/config.h"
 
 namespace sluice::train {
 
@@ -223,6 +224,7 @@ struct RunConfig {
   optim::OptimizerConfig optimizer;
   TrainConfig train;
   placement::StrategyConfig strategy;
+  service::ServiceConfig service;
   CheckpointConfig checkpoint;
   LogConfig log;
   BenchConfig bench;
@@ -248,6 +250,7 @@ struct RunConfig {
     v.Struct("optimizer", optimizer, {.text = "Optimizer of the dense parameters; tables choose their own."});
     v.Struct("train", train, {.text = "The training loop."});
     v.Struct("strategy", strategy, {.text = "How several ranks share the work; see docs/algorithms/des.md."});
+    v.Struct("service", service, {.text = "Parameter servers and their clients; see docs/algorithms/parameter-service.md."});
     v.Struct("checkpoint", checkpoint, {.text = "Checkpoints, resuming and warm start."});
     v.Struct("log", log, {.text = "What a run reports while it goes."});
     v.Struct("bench", bench, {.text = "Workload of `sluice bench`."});

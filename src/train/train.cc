@@ -14,6 +14,7 @@
 #include "config/reader.h"
 #include "config/writer.h"
 #include "placement/ranks.h"
+#include "placement/strategy.h"
 #include "telemetry/progress.h"
 #include "train/api.h"
 #include "train/run_folder.h"
@@ -187,6 +188,8 @@ Result<TrainReport> TrainAsRank(const RunConfig& config, const TrainOptions& opt
 
 Result<TrainReport> Train(const RunConfig& configured, const TrainOptions& options) {
   RunConfig config = configured;
+  if (placement::UsesServers(config.strategy))
+    return InvalidArgument("strategy.preset: {} is not offered by train yet", config.strategy.preset);
   if (options.ranks > 1) return TrainOnThreads(std::move(config), options);
   try {
     SLUICE_RETURN_IF_ERROR(Validate(config));
