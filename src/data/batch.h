@@ -26,6 +26,7 @@ struct FieldColumn {
 struct Batch {
   int64_t size = 0;                      // samples
   int64_t first_sample = 0;              // index of the first sample in the order of training, over all epochs
+  int64_t global_size = 0;               // of a source's batches: samples of the global batch of which these are a slice
   int64_t epoch = 0;                     // of all its samples, from 0
   std::vector<float> labels;             // [size, num_labels]
   std::vector<float> sample_weights;     // [size], or empty: every weight is 1
@@ -36,6 +37,7 @@ struct Batch {
 
   void Clear() {
     size = 0;
+    global_size = 0;
     labels.clear();
     sample_weights.clear();
     dense.clear();

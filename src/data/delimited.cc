@@ -142,7 +142,7 @@ int64_t DelimitedReader::TokeniseQuoted(Piece* piece) const {
 // Whether the sample is on this source's side of the split.
 bool DelimitedReader::KeepsBySplit(const Piece& piece, const TextRows& values, int64_t row, std::string_view record,
                                    const std::vector<int>& columns, std::string* what) const {
-  const SampleFilter& filter = options_.filter;
+  const SampleFilter& filter = FilterOf(piece);
   const int column = plan_.split_column < 0 ? -1 : columns[plan_.split_column];
   switch (filter.split) {
     case SampleFilter::Split::kNone:
@@ -173,7 +173,7 @@ void DelimitedReader::ChooseRows(Piece* piece, int64_t num_records, const std::v
                                  int file_columns) const {
   const char* text = piece->buffer.data();
   const int num_labels = static_cast<int>(plan_.label_columns.size());
-  const SampleFilter& filter = options_.filter;
+  const SampleFilter& filter = FilterOf(*piece);
   const bool splits = filter.splits();
   EnsureSize(&piece->rows, static_cast<size_t>(num_records));
   piece->batch.labels.resize(static_cast<size_t>(num_records * num_labels));
@@ -229,6 +229,56 @@ void DelimitedReader::ChooseRows(Piece* piece, int64_t num_records, const std::v
     piece->row_lines[kept++] = static_cast<uint32_t>(line);
   }
   StartBatch(piece, kept);
+}
+
+// Where lines alone decide: every line that is not blank is a sample, on this or the other side of the split. False where
+// values must be looked at: quotes, which may hold newlines, or a filter of them.
+bool DelimitedReader::FindSamplesByLines(const Piece& piece, SampleBlock* block) const {
+  const SampleFilter& filter = options_.filter;
+  const char* text = piece.buffer.data();
+  const char* text_end = text + piece.text_size;
+  const bool by_hash = filter.splits() && filter.split == SampleFilter::Split::kHash;
+  const bool by_place = filter.splits() && filter.split == SampleFilter::Split::kTail;
+  if (filter.keep_rate < 1 || (filter.splits() && filter.split == SampleFilter::Split::kTime)) return false;
+  if (by_hash && (options_.quotes || plan_.split_column >= 0)) return false;
+  if (options_.quotes && std::memchr(text, '"', piece.text_size) != nullptr) return false;
+  uint32_t line = 0;
+  for (const char *begin = text, *end; begin < text_end; begin = end + 1, ++line) {
+    end = static_cast<const char*>(std::memchr(begin, '\n', static_cast<size_t>(text_end - begin)));
+    const char* first = begin;
+    const char* last = end > begin && end[-1] == '\r' ? end - 1 : end;
+    while (options_.quotes && first < last && *first == ' ') ++first;
+    while (options_.quotes && first < last && last[-1] == ' ') --last;
+    if (first == last) continue;
+    if (by_hash && !filter.HashWants(HashBytes({first, static_cast<size_t>(last - first)}, SampleFilter::kHashSeed))) continue;
+    if (by_place && !filter.TailWants(piece.place.file, piece.place.offset + (first - text))) continue;
+    block->begins.push_back(static_cast<uint32_t>(begin - text));
+    block->ends.push_back(static_cast<uint32_t>(end - text) + 1);
+    block->lines.push_back(line);
+  }
+  return true;
+}
+
+void DelimitedReader::FindSamples(Piece* piece, SampleBlock* block) const {
+  if (FindSamplesByLines(*piece, block)) return;
+  const std::vector<char> raw(piece->buffer.begin(), piece->buffer.begin() + static_cast<int64_t>(piece->text_size));
+  const int64_t num_records = Tokenise(piece);   // may undo quotes in place
+  const std::vector<uint32_t> first_lines(piece->row_lines.begin(), piece->row_lines.begin() + num_records);
+  ChooseRows(piece, num_records, *piece->columns, piece->file_columns);
+  std::vector<uint32_t> line_begins = {0};
+  for (size_t i = 0; i < raw.size(); ++i)
+    if (raw[i] == '\n') line_begins.push_back(static_cast<uint32_t>(i) + 1);
+  // Both lists of first lines ascend; a record reaches to the next one's first line.
+  size_t record = 0;
+  for (int64_t row = 0; row < piece->batch.size; ++row) {
+    const uint32_t line = piece->row_lines[row];
+    while (first_lines[record] != line) ++record;
+    block->begins.push_back(line_begins[line]);
+    block->ends.push_back(record + 1 < first_lines.size() ? line_begins[first_lines[record + 1]]
+                                                          : static_cast<uint32_t>(raw.size()));
+    block->lines.push_back(line);
+  }
+  std::copy(raw.begin(), raw.end(), piece->buffer.begin());
 }
 
 void DelimitedReader::Parse(Piece* piece) const {

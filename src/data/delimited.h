@@ -13,7 +13,11 @@ class DelimitedReader : public TextReader {
 
   void Parse(Piece* piece) const override;
 
+ protected:
+  void FindSamples(Piece* piece, SampleBlock* block) const override;
+
  private:
+  bool FindSamplesByLines(const Piece& piece, SampleBlock* block) const;
   void AppendValue(const char* begin, const char* end, std::string* out) const;
   int64_t Tokenise(Piece* piece) const;
   int64_t TokeniseQuoted(Piece* piece) const;

@@ -172,36 +172,66 @@ void LibsvmReader::FinishRow(Row* row) const {
   }
 }
 
+template <class Line>
+void LibsvmReader::ForEachLine(const Piece& piece, const Line& line) {
+  const char* text = piece.buffer.data();
+  const char* text_end = text + piece.text_size;
+  int64_t number = 0;
+  for (const char *begin = text, *end; begin < text_end; begin = end + 1, ++number) {
+    end = static_cast<const char*>(std::memchr(begin, '\n', static_cast<size_t>(text_end - begin)));
+    const char* stop = static_cast<const char*>(std::memchr(begin, '#', static_cast<size_t>(end - begin)));
+    if (stop == nullptr) stop = end;
+    if (!std::all_of(begin, stop, IsBlank)) line(begin, stop, end, number);
+  }
+}
+
+bool LibsvmReader::KeepsBySplit(const Piece& piece, const char* begin, const char* end) const {
+  const SampleFilter& filter = options_.filter;
+  if (filter.split == SampleFilter::Split::kHash)
+    return filter.HashWants(HashBytes({begin, static_cast<size_t>(end - begin)}, SampleFilter::kHashSeed));
+  return filter.TailWants(piece.place.file, piece.place.offset + (begin - piece.buffer.data()));
+}
+
+// A line whose label cannot be read counts as a sample: whoever parses it says what is wrong.
+void LibsvmReader::FindSamples(Piece* piece, SampleBlock* block) const {
+  const SampleFilter& filter = options_.filter;
+  const char* text = piece->buffer.data();
+  std::string problem;
+  ForEachLine(*piece, [&](const char* begin, const char* stop, const char* end, int64_t line) {
+    if (filter.splits() && !KeepsBySplit(*piece, begin, end)) return;
+    if (filter.keep_rate < 1) {
+      const char* token = std::find_if_not(begin, stop, IsBlank);
+      float label = 1;
+      if (ParseLabel(plan_, token, std::find_if(token, stop, IsBlank), true, &label, &problem) && label <= 0 &&
+          !filter.KeepsNegative(piece->place.ordinal + line)) {
+        ++piece->dropped_negatives;
+        return;
+      }
+    }
+    block->begins.push_back(static_cast<uint32_t>(begin - text));
+    block->ends.push_back(static_cast<uint32_t>(end - text) + 1);
+    block->lines.push_back(static_cast<uint32_t>(line));
+  });
+}
+
 void LibsvmReader::Parse(Piece* piece) const {
   Batch& batch = piece->batch;
   StartBatch(piece, piece->text_size == 0 ? 0 : piece->lines);
   for (const auto& op : plan_.ops)
     if (op.weighted && plan_.schema.fields[op.target].one_hot)
       batch.fields[op.target].weights.resize(static_cast<size_t>(batch.size));
-  const SampleFilter& filter = options_.filter;
+  const SampleFilter& filter = FilterOf(*piece);
   Row row = {.batch = &batch, .index = 0, .keys = std::vector<uint32_t>(plan_.ops.size()), .problem = {}};
-  const char* text = piece->buffer.data();
-  const char* text_end = text + piece->text_size;
-  int64_t line = 0;
-  for (const char *begin = text, *end; begin < text_end; begin = end + 1, ++line) {
-    end = static_cast<const char*>(std::memchr(begin, '\n', static_cast<size_t>(text_end - begin)));
-    const char* stop = static_cast<const char*>(std::memchr(begin, '#', static_cast<size_t>(end - begin)));
-    if (stop == nullptr) stop = end;
-    if (std::all_of(begin, stop, IsBlank)) continue;
+  ForEachLine(*piece, [&](const char* begin, const char* stop, const char* end, int64_t line) {
     if (end - begin > options_.max_line_bytes) {
       AddBadLine(piece, line, 0, fmt::format("longer than data.max_line_bytes = {}", options_.max_line_bytes));
-      continue;
+      return;
     }
     if (options_.utf8 && !ValidText(begin, static_cast<size_t>(end - begin))) {
       AddBadLine(piece, line, 0, "not UTF-8 text, or a NUL byte (data.utf8: false reads any bytes)");
-      continue;
+      return;
     }
-    if (filter.splits()) {
-      const bool keep = filter.split == SampleFilter::Split::kHash
-                            ? filter.HashWants(HashBytes({begin, static_cast<size_t>(end - begin)}, SampleFilter::kHashSeed))
-                            : filter.TailWants(piece->place.file, piece->place.offset + (begin - text));
-      if (!keep) continue;
-    }
+    if (filter.splits() && !KeepsBySplit(*piece, begin, end)) return;
     if (!ParseLine(begin, stop, &row)) {
       AddBadLine(piece, line, static_cast<int>(row.token - begin) + 1, row.problem);
       for (size_t f = 0; f < batch.fields.size(); ++f) {  // takes back the keys of this line
@@ -210,7 +240,7 @@ void LibsvmReader::Parse(Piece* piece) const {
         field.keys.resize(static_cast<size_t>(field.offsets.back()));
         if (!field.weights.empty()) field.weights.resize(field.keys.size());
       }
-      continue;
+      return;
     }
     FinishRow(&row);
     if (batch.labels[row.index] <= 0 && !filter.KeepsNegative(piece->place.ordinal + line)) {
@@ -221,10 +251,10 @@ void LibsvmReader::Parse(Piece* piece) const {
         field.keys.resize(static_cast<size_t>(field.offsets.back()));
         if (!field.weights.empty()) field.weights.resize(field.keys.size());
       }
-      continue;
+      return;
     }
     ++row.index;
-  }
+  });
   batch.size = row.index;
   const size_t size = static_cast<size_t>(row.index);
   batch.labels.resize(size);

@@ -15,7 +15,15 @@ class LibsvmReader : public TextReader {
 
   void Parse(Piece* piece) const override;
 
+ protected:
+  void FindSamples(Piece* piece, SampleBlock* block) const override;
+
  private:
+  // Calls line(begin, stop, end, number) for every line that is not blank; stop is its end without the comment.
+  template <class Line>
+  static void ForEachLine(const Piece& piece, const Line& line);
+  bool KeepsBySplit(const Piece& piece, const char* begin, const char* end) const;
+
   // Numbers of fields (libffm) or indices (libsvm) that an operation takes.
   struct Interval {
     int64_t low;

@@ -8,6 +8,7 @@
 #include "data/libsvm.h"
 #include "data/packed.h"
 #include "data/plan.h"
+#include "data/sliced_source.h"
 #include "data/stream_source.h"
 
 namespace sluice::data {
@@ -204,9 +205,17 @@ Result<std::unique_ptr<BatchSource>> OpenSource(const DataConfig& data, const Fi
   stream.name = files.front() + (files.size() > 1 ? fmt::format(" and {} more", files.size() - 1) : "");
   stream.may_be_empty = options.purpose == Purpose::kPredict;
   const int64_t epochs = options.purpose == Purpose::kTrain ? options.epochs : 1;
+  const bool sliced = options.slice.size > 1;
+  // A bad line that is left out shows only when it is parsed, and lines to predict need not be alike.
+  const bool countable = options.purpose != Purpose::kPredict && (format == "packed" || data.on_bad_line != "skip");
+  if (sliced && countable) {
+    return std::unique_ptr<BatchSource>(std::make_unique<SlicedSource>(
+        schema, std::move(reader), stream, options.num_reader_threads, epochs, options.slice));
+  }
   auto pieces = std::make_unique<PieceStream>(std::move(reader), options.num_reader_threads, epochs);
   std::unique_ptr<BatchSource> source =
       std::make_unique<StreamSource>(schema, std::move(pieces), std::move(stream));
+  if (sliced) source = std::make_unique<SelectingSource>(std::move(source), options.slice);
   return source;
 }
 

@@ -17,12 +17,23 @@ enum class Purpose {
   kPredict,  // data.eval, or data.train where that is empty; file order, every sample, labels may be absent
 };
 
+// Which share of every global batch a source delivers: rank's samples of ChunksOfPart (base/chunks.h).
+struct Slice {
+  int rank = 0;
+  int size = 1;
+};
+
 struct OpenOptions {
   Purpose purpose = Purpose::kTrain;
   int64_t batch_size = 2048;
   int64_t epochs = 1;          // kTrain only
   uint64_t seed = 1;           // of shuffle and negatives; the split does not depend on it
   int num_reader_threads = 1;  // 0: Next itself reads and parses
+  // size > 1: every batch holds this rank's samples alone (perhaps none) of the global batch that one process would get;
+  // Batch::global_size says how large that is and first_sample counts global samples. Positions and counts are those of
+  // one process, equal on every rank. All input is read, but only this rank's samples are parsed; where
+  // data.on_bad_line is skip all are, as a line's worth shows only then.
+  Slice slice = {};
 };
 
 // Opens a stream of batches. The stream is a function of the settings and the files' content, whatever the threads.

@@ -53,6 +53,8 @@ class PackedReader : public PieceReader {
 
   Result<bool> Cut(Piece* piece) override;
   void Parse(Piece* piece) const override;
+  void Index(Piece* piece) const override;
+  void ParseSamples(const SampleRefs& samples, Piece* out) const override;
   Status Rewind(const BlockPlace& place) override;
   bool rewindable() const override { return true; }
 
@@ -66,6 +68,9 @@ class PackedReader : public PieceReader {
     std::vector<int> dense;
   };
   PackedReader(Schema schema, SampleFilter filter) : schema_(std::move(schema)), filter_(std::move(filter)) {}
+  // The wanted columns of a whole block; `whole` is scratch.
+  Status ReadBlock(const BlockPlace& place, Batch* whole, Batch* batch) const;
+  bool KeepsBySplit(int64_t ordinal) const;
   Status Match(const FittedFeatures& features, Mapped* mapped) const;
 
   Schema schema_;

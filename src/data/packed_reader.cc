@@ -133,12 +133,11 @@ Result<bool> PackedReader::Cut(Piece* piece) {
   }
 }
 
-void PackedReader::Parse(Piece* piece) const {
-  const Mapped& mapped = files_[piece->place.file];
-  Batch& batch = piece->batch;
-  Batch& whole = piece->whole;
-  piece->status = mapped.file.Decode(piece->place.offset, mapped.path, &whole);
-  if (!piece->status.ok()) return;
+Status PackedReader::ReadBlock(const BlockPlace& place, Batch* whole_block, Batch* wanted) const {
+  const Mapped& mapped = files_[place.file];
+  Batch& batch = *wanted;
+  Batch& whole = *whole_block;
+  SLUICE_RETURN_IF_ERROR(mapped.file.Decode(place.offset, mapped.path, &whole));
   batch.size = whole.size;
   std::swap(batch.labels, whole.labels);
   batch.sample_weights.clear();
@@ -159,18 +158,27 @@ void PackedReader::Parse(Piece* piece) const {
   }
   batch.fields.resize(mapped.fields.size());
   for (size_t f = 0; f < mapped.fields.size(); ++f) std::swap(batch.fields[f], whole.fields[mapped.fields[f]]);
+  return Status::Ok();
+}
 
+bool PackedReader::KeepsBySplit(int64_t ordinal) const {
+  if (!filter_.splits()) return true;
+  return filter_.split == SampleFilter::Split::kTail
+             ? filter_.Wants(ordinal >= filter_.tail_start)
+             : filter_.HashWants(static_cast<uint64_t>(ordinal) ^ SampleFilter::kHashSeed);
+}
+
+void PackedReader::Parse(Piece* piece) const {
+  Batch& batch = piece->batch;
+  piece->status = ReadBlock(piece->place, &piece->whole, &batch);
+  if (!piece->status.ok()) return;
   if (!filter_.splits() && filter_.keep_rate >= 1) return;
   piece->bad_rows.assign(static_cast<size_t>(batch.size), 0);
   bool any = false;
   const size_t num_labels = schema_.labels.size();
   for (int64_t i = 0; i < batch.size; ++i) {
     const int64_t ordinal = piece->place.ordinal + i;
-    bool keep = true;
-    if (filter_.splits()) {
-      keep = filter_.split == SampleFilter::Split::kTail ? filter_.Wants(ordinal >= filter_.tail_start)
-                                                         : filter_.HashWants(static_cast<uint64_t>(ordinal) ^ SampleFilter::kHashSeed);
-    }
+    bool keep = KeepsBySplit(ordinal);
     if (keep && batch.labels[static_cast<size_t>(i) * num_labels] <= 0 && !filter_.KeepsNegative(ordinal)) {
       ++piece->dropped_negatives;
       keep = false;
@@ -179,6 +187,44 @@ void PackedReader::Parse(Piece* piece) const {
     any = any || !keep;
   }
   if (any) RemoveRows(piece->bad_rows, &batch);
+}
+
+// Negatives are known by their labels, so the block is read at once where some are dropped.
+void PackedReader::Index(Piece* piece) const {
+  auto block = std::make_shared<SampleBlock>();
+  block->place = piece->place;
+  if (filter_.keep_rate < 1) {
+    Parse(piece);
+    std::call_once(block->once, [&] { std::swap(block->batch, piece->batch); });
+    piece->batch.size = block->batch.size;
+  } else {
+    piece->batch.size = piece->lines;
+    for (int64_t i = 0; filter_.splits() && i < piece->lines; ++i)
+      if (KeepsBySplit(piece->place.ordinal + i)) block->rows.push_back(static_cast<uint32_t>(i));
+    if (filter_.splits()) piece->batch.size = static_cast<int64_t>(block->rows.size());
+  }
+  piece->block = std::move(block);
+}
+
+void PackedReader::ParseSamples(const SampleRefs& samples, Piece* out) const {
+  ResetBatch(schema_, &out->batch);
+  std::vector<uint32_t> rows;
+  for (size_t i = 0; i < samples.refs.size();) {
+    const uint32_t number = samples.refs[i].block;
+    SampleBlock& block = *samples.blocks[number];
+    std::call_once(block.once, [&] {
+      Batch whole;
+      block.status = ReadBlock(block.place, &whole, &block.batch);
+    });
+    out->status = block.status;
+    if (!out->status.ok()) return;
+    rows.clear();
+    for (; i < samples.refs.size() && samples.refs[i].block == number; ++i) {
+      const uint32_t sample = samples.refs[i].sample;
+      rows.push_back(block.rows.empty() ? sample : block.rows[sample]);
+    }
+    GatherRows(block.batch, rows, &out->batch);
+  }
 }
 
 Result<int64_t> CountPackedSamples(const std::string& path) {

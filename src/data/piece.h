@@ -7,16 +7,10 @@
 
 #include "base/status.h"
 #include "data/batch.h"
+#include "data/sample_block.h"
+#include "data/source.h"
 
 namespace sluice::data {
-
-// Where a block of input starts.
-struct BlockPlace {
-  int64_t file = 0;     // index into the list of files
-  int64_t offset = 0;   // uncompressed bytes; packed: block number
-  int64_t line = 1;     // number of the first line within its file
-  int64_t ordinal = 0;  // lines (packed: samples) of the epoch before this block, over all files
-};
 
 // A block of input on its way to columns. Recycled: nothing is allocated once capacities have grown.
 struct Piece {
@@ -37,6 +31,21 @@ struct Piece {
   int64_t first_bad_line = 0;          // number within the file, 0: none
   std::string first_bad;               // message of it
   Status status;                       // of Cut or Parse
+  // Set by PieceReader::Index, beside batch.size.
+  std::shared_ptr<SampleBlock> block;
+  // A rank's share of one global batch (data/sliced_source.h): its samples, and what the source says after it.
+  SampleRefs samples;
+  int64_t global_size = 0;
+  SourceStats stats;
+  std::string position;
+  // Text that ParseSamples put together: where lines come from, in the order of their places in the text.
+  struct Origin {
+    int64_t line_in_text;
+    int64_t file;
+    int64_t line;
+  };
+  bool assembled = false;
+  std::vector<Origin> origins;
 
   // Scratch of the parsers.
   Batch whole;            // packed: the block before columns are chosen
@@ -50,6 +59,7 @@ struct Piece {
     lines = bytes = skipped_lines = dropped_negatives = first_bad_line = 0;
     first_bad.clear();
     status = Status::Ok();
+    assembled = false;
   }
 };
 
@@ -62,6 +72,11 @@ class PieceReader {
   virtual Result<bool> Cut(Piece* piece) = 0;
   // Columns of piece->batch from the block; failures go to piece->status.
   virtual void Parse(Piece* piece) const = 0;
+  // In place of Parse: finds the samples that the filter keeps without making columns; batch.size is their number and
+  // `block` what ParseSamples takes. What only a sample's own columns would show (a malformed number) is found there.
+  virtual void Index(Piece* piece) const = 0;
+  // Columns of out->batch from indexed samples, in their order; failures go to out->status. Concurrent as Parse.
+  virtual void ParseSamples(const SampleRefs& samples, Piece* out) const = 0;
   // Goes to a block's start: {} is the start of the data.
   virtual Status Rewind(const BlockPlace& place) = 0;
   // Whether Rewind can go anywhere but forward (standard input cannot).

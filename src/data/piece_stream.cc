@@ -4,8 +4,12 @@
 
 namespace sluice::data {
 
-PieceStream::PieceStream(std::unique_ptr<PieceReader> reader, int num_threads, int64_t epochs)
-    : reader_(std::move(reader)), num_threads_(num_threads), epochs_(epochs), slots_(num_threads > 0 ? 2 * num_threads + 2 : 1) {}
+PieceStream::PieceStream(std::unique_ptr<PieceReader> reader, int num_threads, int64_t epochs, Work work)
+    : reader_(std::move(reader)),
+      num_threads_(num_threads),
+      epochs_(epochs),
+      work_(work),
+      slots_(num_threads > 0 ? 2 * num_threads + 2 : 1) {}
 
 PieceStream::~PieceStream() {
   {
@@ -57,13 +61,17 @@ bool PieceStream::CutInto(Slot* slot) {
 
 void PieceStream::ParseSlot(Slot* slot) {
   try {
-    reader_->Parse(&slot->piece);
+    if (work_ == Work::kParse) {
+      reader_->Parse(&slot->piece);
+    } else {
+      reader_->Index(&slot->piece);
+    }
   } catch (const std::exception& error) {
     slot->piece.status = ResourceExhausted("parsing data: {}", error.what());
   }
 }
 
-void PieceStream::Work() {
+void PieceStream::Run() {
   for (;;) {
     Slot* slot = nullptr;
     bool parse = false;
@@ -97,7 +105,7 @@ Piece* PieceStream::Pull() {
     return slots_[0].end ? nullptr : &slots_[0].piece;
   }
   if (threads_.empty())
-    for (int i = 0; i < num_threads_; ++i) threads_.emplace_back([this] { Work(); });
+    for (int i = 0; i < num_threads_; ++i) threads_.emplace_back([this] { Run(); });
   std::unique_lock lock(mutex_);
   if (holding_) {
     holding_ = false;

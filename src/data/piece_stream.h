@@ -17,7 +17,8 @@ namespace sluice::data {
 // Errors       in the status of the piece at whose place they arose; nothing follows such a piece.
 class PieceStream {
  public:
-  PieceStream(std::unique_ptr<PieceReader> reader, int num_threads, int64_t epochs);
+  enum class Work { kParse, kIndex };
+  PieceStream(std::unique_ptr<PieceReader> reader, int num_threads, int64_t epochs, Work work = Work::kParse);
   ~PieceStream();
   PieceStream(const PieceStream&) = delete;
   PieceStream& operator=(const PieceStream&) = delete;
@@ -37,13 +38,14 @@ class PieceStream {
     bool end = false;   // no more pieces
   };
 
-  void Work();
+  void Run();
   bool CutInto(Slot* slot);
   void ParseSlot(Slot* slot);
 
   std::unique_ptr<PieceReader> reader_;
   int num_threads_;
   int64_t epochs_;
+  Work work_;
   int64_t epoch_ = 0;
 
   std::vector<Slot> slots_;

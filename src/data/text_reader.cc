@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "base/simd.h"
+#include "data/batch_ops.h"
 #include "data/scan.h"
 
 namespace sluice::data {
@@ -182,9 +183,103 @@ Result<bool> TextReader::Cut(Piece* piece) {
   }
 }
 
+void TextReader::Index(Piece* piece) const {
+  auto block = std::make_shared<SampleBlock>();
+  block->place = piece->place;
+  block->columns = piece->columns;
+  block->file_columns = piece->file_columns;
+  if (piece->text_size > 0) FindSamples(piece, block.get());
+  FinishBadLines(piece);
+  std::swap(block->text, piece->buffer);
+  piece->batch.size = static_cast<int64_t>(block->begins.size());
+  piece->block = std::move(block);
+}
+
+// The text of the samples in blocks of one group, as if it were a block of a file.
+void TextReader::Assemble(const SampleRefs& samples, std::span<const uint8_t> group_of_block, uint8_t group,
+                          Piece* out) const {
+  size_t size = 0;
+  for (const auto& ref : samples.refs) {
+    const SampleBlock& block = *samples.blocks[ref.block];
+    if (group_of_block[ref.block] == group) size += block.ends[ref.sample] - block.begins[ref.sample];
+  }
+  auto& buffer = out->buffer;
+  if (buffer.size() < size + kPadding) buffer.resize(size + kPadding);
+  out->assembled = true;
+  out->origins.clear();
+  out->place = {};
+  out->text_size = 0;
+  out->lines = 0;
+  for (const auto& ref : samples.refs) {
+    const SampleBlock& block = *samples.blocks[ref.block];
+    if (group_of_block[ref.block] != group) continue;
+    out->columns = block.columns;
+    out->file_columns = block.file_columns;
+    const char* text = block.text.data() + block.begins[ref.sample];
+    const size_t length = block.ends[ref.sample] - block.begins[ref.sample];
+    out->origins.push_back({out->lines, block.place.file, block.place.line + block.lines[ref.sample]});
+    std::memcpy(buffer.data() + out->text_size, text, length);
+    out->text_size += length;
+    out->lines += options_.quotes ? std::count(text, text + length, '\n') : 1;
+  }
+  std::memset(buffer.data() + out->text_size, 0, kPadding);
+}
+
+void TextReader::ParseSamples(const SampleRefs& samples, Piece* out) const {
+  // Files may have their columns in different orders; blocks with the same order are parsed together.
+  std::vector<const SampleBlock*> kinds;
+  std::vector<uint8_t> group_of_block;
+  for (const auto& block : samples.blocks) {
+    const auto same = [&](const SampleBlock* other) {
+      return other->file_columns == block->file_columns &&
+             (other->columns == block->columns ||
+              (other->columns != nullptr && block->columns != nullptr && *other->columns == *block->columns));
+    };
+    auto at = std::find_if(kinds.begin(), kinds.end(), same);
+    if (at == kinds.end()) at = kinds.insert(at, block.get());
+    group_of_block.push_back(static_cast<uint8_t>(at - kinds.begin()));
+    if (kinds.size() > 255) {
+      out->status = ResourceExhausted("files with more than 255 orders of columns in one batch");
+      return;
+    }
+  }
+  out->skipped_lines = out->first_bad_line = 0;
+  if (kinds.size() <= 1) {
+    Assemble(samples, group_of_block, 0, out);
+    Parse(out);
+  } else {
+    std::vector<Piece> parts(kinds.size());
+    for (size_t g = 0; g < parts.size() && out->status.ok(); ++g) {
+      Assemble(samples, group_of_block, static_cast<uint8_t>(g), &parts[g]);
+      Parse(&parts[g]);
+      out->status = parts[g].status;
+    }
+    if (!out->status.ok()) return;
+    ResetBatch(plan_.schema, &out->batch);
+    std::vector<int64_t> used(parts.size(), 0);
+    for (const auto& ref : samples.refs) {
+      const size_t g = group_of_block[ref.block];
+      if (used[g] < parts[g].batch.size) AppendRows(parts[g].batch, used[g], used[g] + 1, &out->batch);
+      ++used[g];
+    }
+  }
+  if (out->status.ok() && out->batch.size != samples.size)
+    out->status = Status(StatusCode::kInternal, fmt::format("{} samples were counted and {} parsed; this is a bug, please "
+                                                            "report it", samples.size, out->batch.size));
+}
+
 std::string TextReader::LineName(const Piece& piece, int64_t line_in_block) const {
-  const std::string& path = options_.files[piece.place.file];
-  return fmt::format("{}:{}", path == "-" ? "standard input" : path, piece.place.line + line_in_block);
+  int64_t file = piece.place.file;
+  int64_t line = piece.place.line + line_in_block;
+  if (piece.assembled) {
+    const auto after = std::upper_bound(piece.origins.begin(), piece.origins.end(), line_in_block,
+                                        [](int64_t at, const Piece::Origin& origin) { return at < origin.line_in_text; });
+    const Piece::Origin& origin = *(after - 1);
+    file = origin.file;
+    line = origin.line + line_in_block - origin.line_in_text;
+  }
+  const std::string& path = options_.files[static_cast<size_t>(file)];
+  return fmt::format("{}:{}", path == "-" ? "standard input" : path, line);
 }
 
 void TextReader::AddBadLine(Piece* piece, int64_t line_in_block, int column, const std::string& what) const {

@@ -2,6 +2,7 @@
 
 #include <atomic>
 #include <memory>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -35,8 +36,15 @@ class TextReader : public PieceReader {
   Status Rewind(const BlockPlace& place) override;
   bool rewindable() const override;
   void Cancel() override { cancelled_ = true; }
+  void Index(Piece* piece) const override;
+  void ParseSamples(const SampleRefs& samples, Piece* out) const override;
 
  protected:
+  // Fills block->begins, ends and lines with the samples of piece->buffer that the filter keeps; may fail by AddBadLine.
+  // `block` has everything but these and the text, which is taken from the piece's buffer afterwards.
+  virtual void FindSamples(Piece* piece, SampleBlock* block) const = 0;
+  // The samples of text that was put together were chosen already.
+  const SampleFilter& FilterOf(const Piece& piece) const { return piece.assembled ? everything_ : options_.filter; }
   // Name of a line for messages: "file:line".
   std::string LineName(const Piece& piece, int64_t line_in_block) const;
   // Counts a bad line; keeps the message of the first. `column` (of values; libsvm, libffm: of characters) counts from 1;
@@ -51,12 +59,14 @@ class TextReader : public PieceReader {
   TextOptions options_;
 
  private:
+  void Assemble(const SampleRefs& samples, std::span<const uint8_t> group_of_block, uint8_t group, Piece* out) const;
   Status OpenFile();
   Status ReadHeader();
   Status MapColumns(const std::vector<std::string>& names);
   Status FillBlock(Piece* piece);
   Status DropLongLine(Piece* piece, size_t text_size);
 
+  SampleFilter everything_;
   std::atomic<bool> cancelled_{false};
   std::unique_ptr<ByteInput> input_;
   BlockPlace place_;          // of the next block

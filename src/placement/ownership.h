@@ -17,8 +17,7 @@ inline int RankOfKey(Key key, int num_ranks) { return RankOfShard(embedding::Sha
 
 // The samples of a global batch that a rank computes: whole logical chunks.
 constexpr Range SamplesOfRank(int64_t global_batch, int rank, int num_ranks) {
-  return {ChunkRange(global_batch, rank * kNumChunks / num_ranks).begin,
-          rank + 1 == num_ranks ? global_batch : ChunkRange(global_batch, (rank + 1) * kNumChunks / num_ranks).begin};
+  return ChunksOfPart(global_batch, rank, num_ranks);
 }
 
 }  // namespace sluice::placement

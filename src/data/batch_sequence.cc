@@ -1,4 +1,4 @@
-#include "data/stream_source.h"
+#include "data/batch_sequence.h"
 
 #include <algorithm>
 #include <numeric>
@@ -21,14 +21,23 @@ void Permute(uint64_t seed, int64_t epoch, int64_t window, int64_t size, std::ve
     std::swap((*order)[i], (*order)[rng.Below(static_cast<uint64_t>(i), static_cast<uint64_t>(i) + 1)]);
 }
 
+void Reset(const Schema& schema, Batch* rows) { ResetBatch(schema, rows); }
+void Reset(const Schema&, SampleRefs* rows) { rows->Clear(); }
+void Append(const Piece& piece, int64_t begin, int64_t end, Batch* rows) { AppendRows(piece.batch, begin, end, rows); }
+void Append(const Piece& piece, int64_t begin, int64_t end, SampleRefs* rows) { rows->Append(piece.block, begin, end); }
+void Gather(const Batch& from, std::span<const uint32_t> order, Batch* rows) { GatherRows(from, order, rows); }
+void Gather(const SampleRefs& from, std::span<const uint32_t> order, SampleRefs* rows) { rows->Gather(from, order); }
+
 }  // namespace
 
-StreamSource::StreamSource(Schema schema, std::unique_ptr<PieceStream> stream, StreamOptions options)
+template <class Rows>
+BatchSequence<Rows>::BatchSequence(Schema schema, std::unique_ptr<PieceStream> stream, StreamOptions options)
     : schema_(std::move(schema)), stream_(std::move(stream)), options_(std::move(options)) {
   SLUICE_CHECK(options_.batch_size > 0, "batch size {}", options_.batch_size);
 }
 
-Status StreamSource::CheckPiece(const Piece& piece) {
+template <class Rows>
+Status BatchSequence<Rows>::CheckPiece(const Piece& piece) {
   SLUICE_RETURN_IF_ERROR(piece.status);
   if (counts_.skipped_lines > options_.max_bad_lines) {
     return DataLoss("more than data.max_bad_lines = {} bad lines; the last block's first one is {}",
@@ -38,7 +47,8 @@ Status StreamSource::CheckPiece(const Piece& piece) {
 }
 
 // Moves on to the next piece with samples, or over the end of the epoch.
-Result<StreamSource::Pulled> StreamSource::PullPiece() {
+template <class Rows>
+Result<typename BatchSequence<Rows>::Pulled> BatchSequence<Rows>::PullPiece() {
   for (;;) {
     const int64_t skip = piece_ == nullptr ? next_.skip : 0;
     piece_ = stream_->Pull();
@@ -69,16 +79,18 @@ Result<StreamSource::Pulled> StreamSource::PullPiece() {
   }
 }
 
-StreamSource::Anchor StreamSource::CurrentAnchor() const {
+template <class Rows>
+typename BatchSequence<Rows>::Anchor BatchSequence<Rows>::CurrentAnchor() const {
   Anchor anchor = next_;
   if (piece_ != nullptr) anchor.skip = piece_used_;
   return anchor;
 }
 
 // Reads the next window and puts it in order; it is shorter where the epoch ends.
-Result<StreamSource::Pulled> StreamSource::FillWindow() {
+template <class Rows>
+Result<typename BatchSequence<Rows>::Pulled> BatchSequence<Rows>::FillWindow() {
   window_start_ = CurrentAnchor();
-  ResetBatch(schema_, &window_);
+  Reset(schema_, &window_);
   window_used_ = 0;
   window_ends_epoch_ = false;
   while (window_.size < options_.shuffle_window) {
@@ -91,7 +103,7 @@ Result<StreamSource::Pulled> StreamSource::FillWindow() {
       }
     }
     const int64_t take = std::min(options_.shuffle_window - window_.size, piece_->batch.size - piece_used_);
-    AppendRows(piece_->batch, piece_used_, piece_used_ + take, &window_);
+    Append(*piece_, piece_used_, piece_used_ + take, &window_);
     piece_used_ += take;
   }
   Permute(options_.seed, window_start_.epoch, window_start_.window, window_.size, &order_);
@@ -101,19 +113,20 @@ Result<StreamSource::Pulled> StreamSource::FillWindow() {
   return Pulled::kSamples;
 }
 
-Result<bool> StreamSource::Next(Batch* batch) {
-  ResetBatch(schema_, batch);
+template <class Rows>
+Result<bool> BatchSequence<Rows>::Next(Rows* batch) {
+  Reset(schema_, batch);
   batch->first_sample = counts_.samples;
   while (batch->size < options_.batch_size && !ended_) {
     const int64_t wanted = options_.batch_size - batch->size;
     if (shuffles() && window_used_ < window_.size) {
       const int64_t take = std::min(wanted, window_.size - window_used_);
-      GatherRows(window_, std::span(order_).subspan(static_cast<size_t>(window_used_), static_cast<size_t>(take)), batch);
+      Gather(window_, std::span(order_).subspan(static_cast<size_t>(window_used_), static_cast<size_t>(take)), batch);
       window_used_ += take;
       batch->epoch = window_start_.epoch;
     } else if (!shuffles() && piece_ != nullptr && piece_used_ < piece_->batch.size) {
       const int64_t take = std::min(wanted, piece_->batch.size - piece_used_);
-      AppendRows(piece_->batch, piece_used_, piece_used_ + take, batch);
+      Append(*piece_, piece_used_, piece_used_ + take, batch);
       piece_used_ += take;
       batch->epoch = piece_->epoch;
     } else {
@@ -126,7 +139,8 @@ Result<bool> StreamSource::Next(Batch* batch) {
   return batch->size > 0;
 }
 
-std::string StreamSource::position() const {
+template <class Rows>
+std::string BatchSequence<Rows>::position() const {
   const bool in_window = shuffles() && window_used_ < window_.size;
   const Anchor anchor = in_window ? window_start_ : CurrentAnchor();
   const int64_t used = in_window ? window_used_ : seek_used_;
@@ -136,7 +150,8 @@ std::string StreamSource::position() const {
                      anchor.before.dropped_negatives);
 }
 
-Status StreamSource::Seek(const std::string& position) {
+template <class Rows>
+Status BatchSequence<Rows>::Seek(const std::string& position) {
   if (!stream_->rewindable())
     return InvalidArgument("standard input cannot be continued from a saved position; give a file instead");
   std::istringstream in(position);
@@ -164,6 +179,7 @@ Status StreamSource::Seek(const std::string& position) {
   return Status::Ok();
 }
 
-SourceStats StreamSource::stats() const { return counts_; }
+template class BatchSequence<Batch>;
+template class BatchSequence<SampleRefs>;
 
 }  // namespace sluice::data
