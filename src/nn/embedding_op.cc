@@ -25,6 +25,7 @@ class Embedding final : public FieldOp<T> {
 
   int64_t partial_width() const override { return this->num_fields() * dim_; }
   int64_t output_width() const override { return this->num_fields() * dim_; }
+  int64_t columns_per_field() const override { return dim_; }
   Reduction reduction() const override { return max_ ? Reduction::kMax : Reduction::kSum; }
   bool FinishIsIdentity() const override { return !max_; }
 

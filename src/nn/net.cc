@@ -489,6 +489,22 @@ int64_t Net<T>::partial_columns(Reduction reduction) const {
 }
 
 template <class T>
+std::vector<OperatorColumns> Net<T>::operator_columns() const {
+  std::vector<OperatorColumns> all;
+  for (const int index : impl_->graph.sparse_nodes) {
+    const Node<T>& node = impl_->graph.nodes[static_cast<size_t>(index)];
+    all.push_back({node.name, node.op->fields(), node.op->reduction(), node.partial_begin, node.op->partial_width(),
+                   node.op->columns_per_field()});
+  }
+  return all;
+}
+
+template <class T>
+int64_t Net<T>::num_batch_sums() const {
+  return 2 * impl_->graph.num_sums;
+}
+
+template <class T>
 void Net<T>::Partials(const data::Batch& batch, const std::vector<RowsView<T>>& rows, ThreadPool& pool,
                       PartialColumns<T> out) const {
   pool.ForParts(batch.size, [&](Range samples, int) {

@@ -38,6 +38,15 @@ struct TableNeed {
   std::vector<Range> zero_columns;  // columns that new rows start with zeros in, whatever the table's settings say
 };
 
+// The partial columns of one operator among those that are reduced alike: [begin, begin + width).
+struct OperatorColumns {
+  std::string name;                // of its block
+  std::vector<int> fields;         // schema indices, in the order of columns
+  Reduction reduction = Reduction::kSum;
+  int64_t begin = 0, width = 0;
+  int64_t per_field = 0;           // SparseOp::columns_per_field
+};
+
 // The partials of all operators of a batch side by side, apart by how ranks reduce them; or their gradients.
 // Shapes       sum [n, partial_columns(kSum)], max [n, partial_columns(kMax)], contiguous; columns of an operator stand in
 //              the order of operators in the graph.
@@ -101,6 +110,10 @@ class Net {
 
   // ---- a step in parts, for ranks that each own some of the rows
   int64_t partial_columns(Reduction reduction) const;
+  // Of every operator, in the order of the graph.
+  std::vector<OperatorColumns> operator_columns() const;
+  // Numbers that blocks sum over the batch in one step, forward and backward together (StepParts::reduce_sums).
+  int64_t num_batch_sums() const;
   // The operators' partials of a batch from the rows present, into `out`.
   void Partials(const data::Batch& batch, const std::vector<RowsView<T>>& rows, ThreadPool& pool,
                 PartialColumns<T> out) const;
