@@ -89,6 +89,16 @@ Status CheckLibsvm(const DataConfig& data, const FittedFeatures& features, const
   return Status::Ok();
 }
 
+// Bytes (packed: samples) before each file, and of all.
+Result<std::vector<int64_t>> FileStarts(const std::vector<std::string>& files, bool packed) {
+  std::vector<int64_t> starts = {0};
+  for (const auto& file : files) {
+    SLUICE_ASSIGN_OR_RETURN(const int64_t size, packed ? CountPackedSamples(file) : UncompressedSize(file));
+    starts.push_back(starts.back() + size);
+  }
+  return starts;
+}
+
 Result<SampleFilter> MakeFilter(const DataConfig& data, const FittedFeatures& features, const OpenOptions& options,
                                 const std::vector<std::string>& files, bool splits, bool packed) {
   SampleFilter filter;
@@ -107,14 +117,9 @@ Result<SampleFilter> MakeFilter(const DataConfig& data, const FittedFeatures& fe
     filter.time_from = features.split_from;
   } else {
     filter.split = SampleFilter::Split::kTail;
-    int64_t total = 0;
-    for (const auto& file : files) {
-      filter.file_starts.push_back(total);
-      SLUICE_ASSIGN_OR_RETURN(const int64_t size, packed ? CountPackedSamples(file) : UncompressedSize(file));
-      total += size;
-    }
-    filter.file_starts.push_back(total);
-    filter.tail_start = static_cast<int64_t>(std::floor(static_cast<double>(total) * (1.0 - data.split.fraction)));
+    SLUICE_ASSIGN_OR_RETURN(filter.file_starts, FileStarts(files, packed));
+    filter.tail_start =
+        static_cast<int64_t>(std::floor(static_cast<double>(filter.file_starts.back()) * (1.0 - data.split.fraction)));
   }
   return filter;
 }
@@ -173,6 +178,13 @@ std::string ResolveFormat(const DataConfig& data) {
 
 double LogitCorrection(const DataConfig& data) { return std::log(data.negative_keep_rate); }
 
+Result<int64_t> InputSize(const DataConfig& data, const FittedFeatures& features) {
+  bool splits = false;
+  SLUICE_ASSIGN_OR_RETURN(const std::vector<std::string> files, ExpandFiles(Patterns(data, Purpose::kTrain, &splits)));
+  SLUICE_ASSIGN_OR_RETURN(const auto starts, FileStarts(files, FormatOfFiles(data, features, files) == "packed"));
+  return starts.back();
+}
+
 bool HasEvaluation(const DataConfig& data) { return !data.eval.empty() || data.split.kind != "none"; }
 
 Result<std::unique_ptr<BatchSource>> OpenSource(const DataConfig& data, const FittedFeatures& features,
@@ -183,6 +195,8 @@ Result<std::unique_ptr<BatchSource>> OpenSource(const DataConfig& data, const Fi
   if (options.purpose == Purpose::kEval && !HasEvaluation(data))
     return InvalidArgument("data.eval: names no files, and data.split.kind is none");
   const std::string format = FormatOfFiles(data, features, files);
+  const bool in_range = options.range.count > 0;
+  if (in_range && options.slice.size > 1) return InvalidArgument("a slice of a stretch of the input is not offered");
   Schema schema;
   std::unique_ptr<PieceReader> reader;
   SLUICE_ASSIGN_OR_RETURN(SampleFilter filter,
@@ -195,15 +209,28 @@ Result<std::unique_ptr<BatchSource>> OpenSource(const DataConfig& data, const Fi
     SLUICE_ASSIGN_OR_RETURN(reader,
                             MakeTextReader(data, features, options, files, format, std::move(filter), &schema));
   }
+  if (in_range) {
+    if (!reader->rewindable()) return InvalidArgument("data.train: standard input cannot be divided among workers");
+    std::vector<int64_t> starts;
+    if (options.range.search != nullptr) starts = options.range.search->file_starts;
+    if (starts.empty()) {
+      SLUICE_ASSIGN_OR_RETURN(starts, FileStarts(files, format == "packed"));
+      if (options.range.search != nullptr) options.range.search->file_starts = starts;
+    }
+    reader = std::make_unique<RangeReader>(std::move(reader), options.range, std::move(starts), format == "packed");
+    SLUICE_RETURN_IF_ERROR(reader->Rewind({}));
+  }
 
   StreamOptions stream;
   stream.batch_size = options.batch_size;
   stream.shuffle_window = options.purpose == Purpose::kTrain ? data.shuffle_window : 0;
-  stream.seed = options.seed;
+  stream.seed = in_range ? MixPair(options.seed, MixPair(static_cast<uint64_t>(options.range.epoch),
+                                                         static_cast<uint64_t>(options.range.index)))
+                         : options.seed;
   stream.max_bad_lines = data.max_bad_lines;
   stream.fingerprint = Fingerprint(data, features, options, files);
   stream.name = files.front() + (files.size() > 1 ? fmt::format(" and {} more", files.size() - 1) : "");
-  stream.may_be_empty = options.purpose == Purpose::kPredict;
+  stream.may_be_empty = options.purpose == Purpose::kPredict || in_range;
   const int64_t epochs = options.purpose == Purpose::kTrain ? options.epochs : 1;
   const bool sliced = options.slice.size > 1;
   // A bad line that is left out shows only when it is parsed, and lines to predict need not be alike.

@@ -7,6 +7,7 @@
 #include "base/status.h"
 #include "data/config.h"
 #include "data/features.h"
+#include "data/range_reader.h"
 #include "data/source.h"
 
 namespace sluice::data {
@@ -34,6 +35,9 @@ struct OpenOptions {
   // one process, equal on every rank. All input is read, but only this rank's samples are parsed; where
   // data.on_bad_line is skip all are, as a line's worth shows only then.
   Slice slice = {};
+  // count > 0: this stretch of one pass alone, batches of its own; it may be empty. Windows of a shuffle end with it, and
+  // positions belong to it. Not together with slice.
+  InputRange range = {};
 };
 
 // Opens a stream of batches. The stream is a function of the settings and the files' content, whatever the threads.
@@ -42,6 +46,9 @@ struct OpenOptions {
 //              an empty or malformed file, kInvalidArgument for options that do not go together.
 Result<std::unique_ptr<BatchSource>> OpenSource(const DataConfig& data, const FittedFeatures& features,
                                                 const OpenOptions& options);
+
+// What InputRange divides: bytes of text after decompression, or packed samples. kTrain only.
+Result<int64_t> InputSize(const DataConfig& data, const FittedFeatures& features);
 
 // log(negative_keep_rate). A model trained on down-sampled negatives overstates the odds by 1 / rate, so its logit plus
 // this is the logit of the whole population: p = sigmoid(logit + LogitCorrection).
