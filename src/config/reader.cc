@@ -118,7 +118,7 @@ class Reader : public Visitor {
         ReportAt(entry.place, name, expanded.status().message());
         continue;
       }
-      if (entry.value.kind != Node::Kind::kMap && entry.value.kind != Node::Kind::kNull) {
+      if (entry.value.kind == Node::Kind::kList) {
         Report(&entry.value, name, fmt::format("must be a map of keys, not {}", entry.value.KindName()));
         continue;
       }
@@ -130,7 +130,10 @@ class Reader : public Visitor {
           return;
         }
         add(one);
-        Enter(&entry.value, fmt::format("{}.{}", key, one), refines, [&] { element(one, *this); });
+        if (entry.value.kind == Node::Kind::kScalar)
+          EnterScalar(entry.value, key, one, refines, [&] { element(one, *this); });
+        else
+          Enter(&entry.value, fmt::format("{}.{}", key, one), refines, [&] { element(one, *this); });
         // The other names of the range would say the same.
         if (problems_.size() > before) break;
       }
@@ -160,11 +163,28 @@ class Reader : public Visitor {
     scopes_.pop_back();
   }
 
+  // An entry of a map that is a single value: that of its settings' only key.
+  template <class Body>
+  void EnterScalar(const Node& node, const char* key, const std::string& name, bool refines, const Body& body) {
+    const size_t before = problems_.size();
+    scopes_.push_back({&node, fmt::format("{}{}.{}.", scopes_.back().path, key, name), {}, refines, false});
+    body();
+    const bool only_key = scopes_.back().known.size() == 1;
+    scopes_.pop_back();
+    if (only_key) return;
+    problems_.resize(before);
+    Report(&node, fmt::format("{}.{}", key, name), fmt::format("must be a map of keys, not {}", node.KindName()));
+  }
+
   // The value written for `key`; marks the key as known.
   const Node* Take(const char* key, const Meta& meta) {
     Scope& scope = scopes_.back();
     scope.known.push_back(key);
-    const Node* node = scope.node != nullptr ? scope.node->Find(key) : nullptr;
+    const Node* node = nullptr;
+    if (scope.node != nullptr && scope.node->kind == Node::Kind::kScalar)
+      node = scope.known.size() == 1 ? scope.node : nullptr;
+    else if (scope.node != nullptr)
+      node = scope.node->Find(key);
     if (node == nullptr && meta.required && !scope.refines) {
       Report(Written(), key, "is required and has no default");
       problems_.back().missing = true;

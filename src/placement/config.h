@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace sluice::placement {
@@ -19,19 +20,44 @@ struct DenseConfig {
   }
 };
 
+// The placement of one field's vocabulary.
+struct FieldPlacementConfig {
+  std::string placement = "des_rs";
+
+  template <class V>
+  void Visit(V& v) {
+    v.Field("placement", placement,
+            {.text = "Placement of the field's vocabulary; the name alone may stand for it: C1: field_a2a. Fields that "
+                     "share a vocabulary share rows and so the placement. des beside others divides the batch and is "
+                     "then des_rs.",
+             .choices = {"des", "des_rs", "rows_a2a", "field_a2a"}});
+  }
+};
+
 struct WireConfig {
   std::string partials = "fp32";
+  std::string rows = "fp32";
   std::string dense_gradients = "fp32";
 
   template <class V>
   void Visit(V& v) {
     const std::vector<std::string> formats = {"fp32", "bf16"};
     v.Field("partials", partials,
-            {.text = "Format in which partial results and their gradients travel; bf16 rounds every addend to 8 bits of "
-                     "mantissa and halves the bytes.",
+            {.text = "Format in which partial results and their gradients travel. bf16 halves the bytes: every addend is "
+                     "rounded once (relative error up to 2^-9), the sum is in fp32, and where the sum itself travels (des) "
+                     "it is rounded once more: error up to 2^-9 of the sum of the addends' magnitudes, plus 2^-9 of the "
+                     "sum.",
+             .choices = formats});
+    v.Field("rows", rows,
+            {.text = "Format in which rows and their gradients travel (rows_a2a). bf16 halves the bytes: a weight is read "
+                     "with a relative error up to 2^-9, the owner's copy stays exact; each rank's gradient of a row is "
+                     "rounded once, their sum is in fp32.",
              .choices = formats});
     v.Field("dense_gradients", dense_gradients,
-            {.text = "Format in which gradients of the dense net travel.", .choices = formats});
+            {.text = "Format in which gradients of the dense net travel. bf16 halves the bytes: each rank's gradient is "
+                     "rounded once, their sum, which is in fp32, once more: error up to 2^-9 of the sum of the ranks' "
+                     "magnitudes, plus 2^-9 of the sum.",
+             .choices = formats});
   }
 };
 
@@ -39,6 +65,8 @@ struct WireConfig {
 struct StrategyConfig {
   std::string preset = "none";
   std::string placement = "auto";
+  std::vector<std::pair<std::string, FieldPlacementConfig>> fields;
+  std::string input = "auto";
   DenseConfig dense;
   WireConfig wire;
   double timeout_s = 30;
@@ -56,9 +84,16 @@ struct StrategyConfig {
              .choices = {"none", "des", "ps-async", "ps-ssp", "ps-sync"}});
     v.Field("placement", placement,
             {.text = "How keys and samples meet: des, partial results all-reduced; des_rs, partial results "
-                     "reduce-scattered; rows_a2a, unique rows pulled and their gradients pushed; auto, the one that sends "
-                     "the fewest bytes for the first batch of the data.",
-             .choices = {"auto", "des", "des_rs", "rows_a2a"}});
+                     "reduce-scattered; rows_a2a, unique rows pulled and their gradients pushed; field_a2a, whole "
+                     "vocabularies at one rank each and pooled fields sent to the ranks with the samples; local, one "
+                     "process; auto, what sends the fewest bytes for the first batch of the data.",
+             .choices = {"auto", "des", "des_rs", "rows_a2a", "field_a2a", "local"}});
+    v.Map("fields", fields, {.text = "Placements of single fields or ranges of them, in place of `placement`."});
+    v.Field("input", input,
+            {.text = "Who reads: replicated, every rank all data, dropping what others own, and no key travels; sharded, "
+                     "every rank its own samples, and keys travel to the owners of their rows; auto, sharded where the "
+                     "placements need no key of other ranks' samples, else replicated.",
+             .choices = {"auto", "replicated", "sharded"}});
     v.Struct("dense", dense, {.text = "The dense net."});
     v.Struct("wire", wire, {.text = "Number formats of messages; sums are in fp32 either way."});
     v.Field("timeout_s", timeout_s,

@@ -22,7 +22,10 @@ Status Validate(const RunConfig& config) {
 Status ValidateForRanks(const RunConfig& config) {
   if (config.deterministic)
     return InvalidArgument("deterministic: true is not offered with several ranks; one process gives equal bits");
-  if (config.precision == "fp64" && (config.strategy.wire.partials != "fp32" || config.strategy.wire.dense_gradients != "fp32"))
+  if (config.strategy.placement == "local")
+    return InvalidArgument("strategy.placement: local is one process; with several ranks choose another placement, or auto");
+  const placement::WireConfig& wire = config.strategy.wire;
+  if (config.precision == "fp64" && (wire.partials != "fp32" || wire.rows != "fp32" || wire.dense_gradients != "fp32"))
     return InvalidArgument("strategy.wire: bf16 does not go with precision fp64");
   for (const std::string& path : config.data.train)
     if (path == "-") return InvalidArgument("data.train: every rank reads the data, which standard input does not allow");

@@ -13,7 +13,7 @@ RankKeys::RankKeys(const data::Schema& schema, const RankContext& context)
 
 void RankKeys::Prepare(WorkingSet* set) {
   const placement::Strategy& strategy = context_.strategy;
-  if (!strategy.replicated()) {
+  if (!strategy.replicated) {
     const Range mine = placement::SamplesOfRank(set->batch.size, context_.ranks->rank(), context_.ranks->size());
     placement::SliceBatch(set->batch, schema_, mine, !strategy.owner_computes(), &set->local);
   }

@@ -44,7 +44,7 @@ class RankStep {
   // Logits of the global batch [batch size, num_labels] from those of this rank's samples.
   const T* GatherLogits(const WorkingSet& set, const T* mine);
 
-  bool replicated() const { return context_.strategy.replicated(); }
+  bool replicated() const { return context_.strategy.replicated; }
 
  private:
   std::vector<int64_t> Counts(int64_t batch_size, int64_t columns) const;

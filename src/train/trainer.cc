@@ -529,7 +529,9 @@ template <class T>
 Status Trainer<T>::SettleStrategy() {
   const placement::StrategyConfig& config = header_.config.strategy;
   placement::PlanInput input;
-  if (placement::IsAutomatic(config)) {
+  SLUICE_ASSIGN_OR_RETURN(const auto named, placement::NamedPlacements(config, state_->schema));
+  const bool automatic = std::find(named.begin(), named.end(), std::nullopt) != named.end();
+  if (automatic) {
     data::OpenOptions open;
     open.purpose = data::Purpose::kTrain;
     open.batch_size = header_.config.train.batch_size;
@@ -548,11 +550,16 @@ Status Trainer<T>::SettleStrategy() {
   input.flops_per_sample = state_->net->flops_per_sample();
   input.scalar_bytes = sizeof(T);
   const placement::Plan plan = placement::Choose(input);
-  context_.strategy = placement::Settle(config, plan.choice);
+  const int vocabularies = state_->tables->ids().num_vocabularies();
+  SLUICE_ASSIGN_OR_RETURN(context_.strategy,
+                          placement::Settle(config, state_->schema, context_.ranks->size(),
+                                            placement::Uniform(plan.choice, vocabularies)));
+  if (!context_.strategy.pure() || context_.strategy.uses(placement::Placement::kFieldA2a) ||
+      context_.strategy.sharded_input)
+    return InvalidArgument("strategy: a mix of placements, field_a2a and sharded input are not offered");
   if (leads() && !options_.quiet) {
     SLUICE_INFO("{} ranks, placement {}{}", context_.ranks->size(),
-                placement::PlacementName(context_.strategy.placement),
-                placement::IsAutomatic(config) ? ": " + plan.reason : "");
+                placement::PlacementName(*context_.strategy.pure()), automatic ? ": " + plan.reason : "");
     SLUICE_INFO("the batch size of {} is that of all ranks together", header_.config.train.batch_size);
   }
   return Status::Ok();
