@@ -13,7 +13,8 @@ namespace {
 // Distributed  sum, mean and sqrtn: coefficients come from the batch alone, so partials add up. max: partials reduce by
 //              max, with -infinity for a field of which the rank holds no row; the gradient of a column goes to the
 //              first occurrence in the sample, among those an owner holds, that attains the maximum, so exact ties
-//              between rows of different owners count once for each owner.
+//              between rows of different owners count once for each owner. In deterministic mode every row that attains
+//              it gets the gradient, so that owners do not matter.
 template <class T>
 class Embedding final : public FieldOp<T> {
  public:
@@ -63,6 +64,30 @@ class Embedding final : public FieldOp<T> {
     if (max_) SLUICE_DISPATCH(AddMaxGrad<T>)
     (slice, column_, dim_, all, rows_range, partial.data + p * dim_, partial.ld, grad, partial_grad.ld, row_grads);
     else SLUICE_DISPATCH(AddFieldGrad<T>)(slice, column_, dim_, all, rows_range, grad, partial_grad.ld, {}, row_grads);
+  }
+
+  bool FixedPartial(const data::Batch& batch, const RowsView<T>& rows, Range samples,
+                    Matrix<int64_t> partial) const override {
+    bool good = true;
+    this->ForTiles(samples, partial, [&](Range range, Matrix<int64_t> tile) {
+      for (int64_t p = 0; p < this->num_fields(); ++p) good &= SLUICE_DISPATCH(PoolFieldFixed<T>)(
+          this->Slice(batch, rows, p), column_, dim_, range, false, tile.data + p * dim_, tile.ld, {});
+    });
+    return good;
+  }
+
+  bool AddFixedRowGradients(const data::Batch& batch, const RowsView<T>& rows, int field, Range rows_range,
+                            Matrix<const T> partial, Matrix<const T> partial_grad, FixedPoint fixed,
+                            int64_t* row_grads) const override {
+    const int64_t p = this->PositionOf(field);
+    const FieldSlice<T> slice = this->Slice(batch, rows, p);
+    const Range all{0, batch.size};
+    const T* grad = partial_grad.data + p * dim_;
+    if (max_)
+      return SLUICE_DISPATCH(AddMaxGradFixed<T>)(slice, column_, dim_, all, rows_range, partial.data + p * dim_,
+                                                 partial.ld, grad, partial_grad.ld, fixed.scale(), row_grads);
+    return SLUICE_DISPATCH(AddFieldGradFixed<T>)(slice, column_, dim_, all, rows_range, grad, partial_grad.ld, {},
+                                                 fixed.scale(), row_grads);
   }
 
  private:

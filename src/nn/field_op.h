@@ -8,6 +8,7 @@
 
 #include "base/check.h"
 #include "nn/registry.h"
+#include "nn/sparse_fixed_kernels.h"
 #include "nn/sparse_op.h"
 #include "nn/sparse_op_kernels.h"
 
@@ -19,6 +20,7 @@ class FieldOp : public SparseOp<T> {
  public:
   const std::string& table() const override { return table_; }
   const std::vector<int>& fields() const override { return fields_; }
+  bool has_fixed_form() const override { return true; }
 
  protected:
   // Samples whose partials are computed field after field while they stay in the first-level cache.
@@ -50,8 +52,8 @@ class FieldOp : public SparseOp<T> {
   }
 
   // tile(range, partial of the range) for consecutive parts of `samples`.
-  template <class Tile>
-  static void ForTiles(Range samples, Matrix<T> partial, const Tile& tile) {
+  template <class P, class Tile>
+  static void ForTiles(Range samples, Matrix<P> partial, const Tile& tile) {
     for (int64_t begin = samples.begin; begin < samples.end; begin += kTile) {
       const Range range{begin, begin + kTile < samples.end ? begin + kTile : samples.end};
       tile(range, partial.Rows({begin - samples.begin, range.end - samples.begin}));

@@ -68,6 +68,34 @@ class Fm final : public FieldOp<T> {
      {WeightColumn(l), partial_grad.data + q_column() + l, partial_grad.ld}, row_grads);
   }
 
+  bool FixedPartial(const data::Batch& batch, const RowsView<T>& rows, Range samples,
+                    Matrix<int64_t> partial) const override {
+    bool good = true;
+    this->ForTiles(samples, partial, [&](Range range, Matrix<int64_t> tile) {
+      for (int64_t i = 0; i < tile.rows; ++i)
+        for (int64_t l = 0; l < num_labels_; ++l) tile.row(i)[q_column() + l] = 0;
+      for (int64_t p = 0; p < this->num_fields(); ++p) {
+        const FieldSlice<T> slice = this->Slice(batch, rows, p);
+        for (int64_t l = 0; l < num_labels_; ++l) good &= SLUICE_DISPATCH(PoolFieldFixed<T>)(
+            slice, factor_column_ + l * dim_, dim_, range, p > 0, tile.data + l * dim_, tile.ld,
+            {WeightColumn(l), tile.data + q_column() + l, tile.ld});
+      }
+    });
+    return good;
+  }
+
+  bool AddFixedRowGradients(const data::Batch& batch, const RowsView<T>& rows, int field, Range rows_range,
+                            Matrix<const T> partial, Matrix<const T> partial_grad, FixedPoint fixed,
+                            int64_t* row_grads) const override {
+    const FieldSlice<T> slice = this->Slice(batch, rows, this->PositionOf(field));
+    bool good = true;
+    for (int64_t l = 0; l < num_labels_; ++l) good &= SLUICE_DISPATCH(AddFieldGradFixed<T>)(
+        slice, factor_column_ + l * dim_, dim_, {0, batch.size}, rows_range, partial_grad.data + l * dim_,
+        partial_grad.ld, {WeightColumn(l), partial_grad.data + q_column() + l, partial_grad.ld}, fixed.scale(),
+        row_grads);
+    return good;
+  }
+
  private:
   int64_t q_column() const { return num_labels_ * dim_; }
   int64_t WeightColumn(int64_t label) const { return weight_column_ < 0 ? -1 : weight_column_ + label; }

@@ -8,6 +8,7 @@
 
 #include "base/check.h"
 #include "nn/matrix_ops.h"
+#include "nn/net_fixed.h"
 #include "nn/net_graph.h"
 #include "nn/net_kernels.h"
 #include "nn/net_workspace.h"
@@ -88,6 +89,8 @@ struct Pass {
         const Range samples = slot.ios[n].samples;
         if (parts != nullptr && parts->has_partials)
           CopyMatrix(ColumnsOf<const T>(graph, node, parts->partials, samples), slot.partials[s]);
+        else if (ws.deterministic())
+          DeterministicPartial(node, &slot);
         else
           node.op->Partial(batch, rows[static_cast<size_t>(node.table)], samples, slot.partials[s]);
         if (!node.op->FinishIsIdentity())
@@ -96,6 +99,16 @@ struct Pass {
         slot.ios[n].params = params;
         node.block->Forward(slot.ios[n]);
       }
+    }
+  }
+
+  void DeterministicPartial(const Node<T>& node, typename Net<T>::Workspace::Slot* slot) {
+    const Range samples = slot->ios[static_cast<size_t>(&node - graph.nodes.data())].samples;
+    try {
+      PartialByFixedPoint(graph, node, batch, rows[static_cast<size_t>(node.table)], samples, &slot->fixed_partial,
+                          slot->partials[static_cast<size_t>(node.sparse)]);
+    } catch (const StatusError& error) {
+      throw StatusError(NumericError("{}: {}", StepName(), error.status().message()));
     }
   }
 
@@ -209,6 +222,7 @@ struct Pass {
 
   // The sums of all pieces, in piece order, and of all ranks, into `totals`.
   void CombineSums(const Node<T>& node, std::vector<double>* totals) {
+    if (ws.deterministic()) return CombineChunkSums(node, totals);
     for (int64_t s = node.sums_begin; s < node.sums_begin + node.block->num_batch_sums(); ++s) {
       double sum = 0;
       for (int piece = 0; piece < ws.num_pieces(); ++piece)
@@ -217,6 +231,21 @@ struct Pass {
     }
     if (parts != nullptr && parts->reduce_sums)
       parts->reduce_sums({totals->data() + node.sums_begin, static_cast<size_t>(node.block->num_batch_sums())});
+  }
+  // The same in the order of logical chunks, on every rank: ranks add zeros to each other's chunks.
+  void CombineChunkSums(const Node<T>& node, std::vector<double>* totals) {
+    const int64_t num_sums = node.block->num_batch_sums();
+    std::vector<double>& chunk_sums = ws.chunk_sums;
+    chunk_sums.assign(static_cast<size_t>(kNumChunks * num_sums), 0.0);
+    for (int piece = 0; piece < ws.num_pieces(); ++piece)
+      std::copy_n(ws.sums.data() + piece * graph.num_sums + node.sums_begin, num_sums,
+                  chunk_sums.data() + ws.chunk_of_piece[static_cast<size_t>(piece)] * num_sums);
+    if (parts != nullptr && parts->reduce_sums) parts->reduce_sums(chunk_sums);
+    for (int64_t s = 0; s < num_sums; ++s) {
+      double sum = 0;
+      for (int64_t chunk = 0; chunk < kNumChunks; ++chunk) sum += chunk_sums[static_cast<size_t>(chunk * num_sums + s)];
+      (*totals)[static_cast<size_t>(node.sums_begin + s)] = sum;
+    }
   }
   double* PieceSums(const Node<T>& node, int piece) {
     double* sums = ws.sums.data() + piece * graph.num_sums + node.sums_begin;
@@ -299,6 +328,9 @@ struct Pass {
 
   // The sum of all gradient buffers in order, into the first.
   void SumGradients() {
+    if (ws.deterministic())
+      return SumGradientsByFixedPoint<T>(graph, ws.step.step, ws.grads(0, 0), ws.num_grads(), pool,
+                                         parts != nullptr ? parts->reduce_dense_gradient : nullptr, &ws.fixed_gradient);
     const int64_t size = graph.params.trained.size();
     std::atomic<bool> finite{true};
     const auto on_thread = [&](int thread) {
@@ -354,6 +386,7 @@ Net<T>::~Net() = default;
 template <class T>
 Result<std::unique_ptr<Net<T>>> Net<T>::Build(const NetSpec& spec, const data::Schema& schema) {
   SLUICE_ASSIGN_OR_RETURN(Graph<T> graph, BuildGraph<T>(spec, schema));
+  SLUICE_RETURN_IF_ERROR(CheckDeterministic(graph));
   std::unique_ptr<Net<T>> net(new Net<T>());
   for (const int index : graph.sparse_nodes) {
     Node<T>& node = graph.nodes[static_cast<size_t>(index)];
@@ -421,12 +454,14 @@ void Net<T>::TrainStep(const data::Batch& batch, const std::vector<RowsView<T>>&
   impl_->CheckBatch(batch, rows, true, parts);
   ws->step = step;
   ws->step.training = true;
-  ws->Prepare(batch.size, pool.num_threads());
+  ws->Prepare(batch.size, pool.num_threads(), parts != nullptr ? parts->batch_begin : 0,
+              parts != nullptr ? parts->batch_size : batch.size);
   double weight = parts != nullptr ? parts->weight : static_cast<double>(batch.size);
   if (parts == nullptr && !batch.sample_weights.empty()) {
     weight = 0;
     for (const float w : batch.sample_weights) weight += static_cast<double>(w);
   }
+  ws->row_gradient_fixed = RowGradientFixed(weight);
   Pass<T> pass{impl_->graph, batch, rows, params, pool, *ws, weight > 0 ? 1 / weight : 0.0, parts};
   pass.Train(buffers);
 }
@@ -437,15 +472,25 @@ void Net<T>::Predict(const data::Batch& batch, const std::vector<RowsView<T>>& r
   impl_->CheckBatch(batch, rows, false, parts);
   ws->step = {};
   ws->step.batch_size = batch.size;
-  ws->Prepare(batch.size, pool.num_threads());
+  ws->Prepare(batch.size, pool.num_threads(), parts != nullptr ? parts->batch_begin : 0,
+              parts != nullptr ? parts->batch_size : batch.size);
   Pass<T> pass{impl_->graph, batch, rows, params, pool, *ws, 0, parts};
   pass.Predict(buffers);
 }
 
 template <class T>
 template <class MatricesOf>
-void Net<T>::AddRowGradients(const data::Batch& batch, const RowsView<T>& view, int table, Range range,
+void Net<T>::AddRowGradients(const data::Batch& batch, const RowsView<T>& view, int table, Range range, FixedPoint fixed,
                              const MatricesOf& matrices_of, T* row_grads) const {
+  if (deterministic()) {
+    thread_local AlignedBuffer<int64_t> sums;
+    sums.Resize(range.size() * view.dim);
+    nn::FixedRowGradients<T>(impl_->graph, batch, view, table, range, fixed, matrices_of, sums.data());
+    if (!SLUICE_DISPATCH(FromFixed<T>)(sums.data(), fixed.unit(), row_grads + range.begin * view.dim, sums.size()))
+      throw StatusError(NumericError("table {}: the gradient of a row is beyond what deterministic: true can add up",
+                                     tables()[static_cast<size_t>(table)].name));
+    return;
+  }
   std::fill(row_grads + range.begin * view.dim, row_grads + range.end * view.dim, T(0));
   for (const int index : impl_->graph.sparse_nodes) {
     const Node<T>& node = impl_->graph.nodes[static_cast<size_t>(index)];
@@ -467,12 +512,13 @@ void Net<T>::RowGradients(const data::Batch& batch, const std::vector<RowsView<T
   const auto matrices_of = [&](const Node<T>& node) {
     return std::pair(ws->Partial(node.sparse), ws->PartialGrad(node.sparse));
   };
-  AddRowGradients(batch, rows[static_cast<size_t>(table)], table, range, matrices_of, row_grads);
+  AddRowGradients(batch, rows[static_cast<size_t>(table)], table, range, ws->row_gradient_fixed, matrices_of, row_grads);
 }
 
 template <class T>
 void Net<T>::RowGradients(const data::Batch& batch, const std::vector<RowsView<T>>& rows, int table, Range range,
-                          PartialColumns<T> partials, PartialColumns<T> partial_grads, T* row_grads) const {
+                          PartialColumns<T> partials, PartialColumns<T> partial_grads, T* row_grads,
+                          FixedPoint fixed) const {
   const Range all{0, batch.size};
   const auto matrices_of = [&](const Node<T>& node) {
     // What is summed has no use for its partial in the gradient.
@@ -480,7 +526,49 @@ void Net<T>::RowGradients(const data::Batch& batch, const std::vector<RowsView<T
     return std::pair(max ? ColumnsOf(impl_->graph, node, partials, all) : Matrix<T>{},
                      ColumnsOf(impl_->graph, node, partial_grads, all));
   };
-  AddRowGradients(batch, rows[static_cast<size_t>(table)], table, range, matrices_of, row_grads);
+  AddRowGradients(batch, rows[static_cast<size_t>(table)], table, range, fixed, matrices_of, row_grads);
+}
+
+template <class T>
+bool Net<T>::deterministic() const {
+  return impl_->graph.spec.deterministic;
+}
+
+template <class T>
+void Net<T>::FixedPartials(const data::Batch& batch, const std::vector<RowsView<T>>& rows, ThreadPool& pool,
+                           int64_t* out) const {
+  nn::FixedPartials(impl_->graph, batch, rows, pool, out);
+}
+
+template <class T>
+void Net<T>::FromFixedPoint(const int64_t* in, FixedPoint fixed, int64_t n, ThreadPool& pool, const std::string& what,
+                            T* out) {
+  std::atomic<bool> good{true};
+  pool.ForParts(n, [&](Range part, int) {
+    if (!SLUICE_DISPATCH(FromFixed<T>)(in + part.begin, fixed.unit(), out + part.begin, part.size())) good = false;
+  });
+  if (!good) throw StatusError(NumericError("{}: a sum is beyond what deterministic: true can add up", what));
+}
+
+template <class T>
+void Net<T>::FixedRowGradients(const data::Batch& batch, const std::vector<RowsView<T>>& rows, int table, Range range,
+                               Workspace* ws, int64_t* row_grads) const {
+  nn::FixedRowGradients<T>(
+      impl_->graph, batch, rows[static_cast<size_t>(table)], table, range, ws->row_gradient_fixed,
+      [&](const Node<T>& node) { return std::pair(ws->Partial(node.sparse), ws->PartialGrad(node.sparse)); }, row_grads);
+}
+
+template <class T>
+std::array<LossSums, kNumChunks> Net<T>::chunk_losses(const Workspace& ws) {
+  std::array<LossSums, kNumChunks> losses{};
+  for (size_t piece = 0; piece < ws.chunk_of_piece.size(); ++piece)
+    losses[static_cast<size_t>(ws.chunk_of_piece[piece])] = ws.losses[piece];
+  return losses;
+}
+
+template <class T>
+FixedPoint Net<T>::row_gradient_fixed(const Workspace& ws) {
+  return ws.row_gradient_fixed;
 }
 
 template <class T>
@@ -510,6 +598,7 @@ void Net<T>::Partials(const data::Batch& batch, const std::vector<RowsView<T>>& 
   pool.ForParts(batch.size, [&](Range samples, int) {
     for (const int index : impl_->graph.sparse_nodes) {
       const Node<T>& node = impl_->graph.nodes[static_cast<size_t>(index)];
+      if ((node.op->reduction() == Reduction::kMax ? out.max : out.sum) == nullptr) continue;
       node.op->Partial(batch, rows[static_cast<size_t>(node.table)], samples,
                        ColumnsOf(impl_->graph, node, out, samples));
     }

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -13,6 +14,7 @@
 #include "data/batch.h"
 #include "data/schema.h"
 #include "nn/block.h"
+#include "nn/fixed_point.h"
 #include "nn/loss.h"
 #include "nn/params.h"
 #include "nn/registry.h"
@@ -27,7 +29,7 @@ struct NetSpec {
   LossKind loss = LossKind::kBce;
   bool output_bias = true;  // one trained bias per label, added to the logit
   Precision precision = Precision::kFp32;
-  bool deterministic = false;  // one piece per logical chunk instead of one per thread
+  bool deterministic = false;  // one piece per logical chunk instead of one per thread, sums that no order changes
 };
 
 // A table that the net's operators read.
@@ -64,8 +66,12 @@ struct StepParts {
   PartialColumns<const T> partials;
   bool has_partials = false;
   double weight = 0;   // sum of sample weights over the global batch; StepInfo::batch_size is the global one too
+  // Where this batch stands in the global one of `batch_size` samples: whole logical chunks. Read in deterministic mode.
+  int64_t batch_begin = 0, batch_size = 0;
   // Sums over ranks of what blocks sum over the batch (BatchNorm); called on the caller's thread. May be null.
   std::function<void(std::span<double>)> reduce_sums;
+  // Deterministic mode: the dense gradient summed over ranks, as fixed point; on the caller's thread. May be null.
+  std::function<void(std::span<int64_t>)> reduce_dense_gradient;
 };
 
 // The dense net with its weights-rich operators: a graph of blocks with explicit edges. Holds structure only:
@@ -108,21 +114,39 @@ class Net {
   void RowGradients(const data::Batch& batch, const std::vector<RowsView<T>>& rows, int table, Range range,
                     Workspace* ws, T* row_grads) const;
 
+  // ---- deterministic mode (nn/fixed_point.h): what ranks add up, before it is rounded to T
+  bool deterministic() const;
+  // Of the operators that sum: out [batch.size, partial_columns(kSum)]; maxima come from Partials.
+  void FixedPartials(const data::Batch& batch, const std::vector<RowsView<T>>& rows, ThreadPool& pool,
+                     int64_t* out) const;
+  // T from fixed point, [n]. Errors: StatusError kNumeric where a sum is out of range; `what` names it.
+  static void FromFixedPoint(const int64_t* in, FixedPoint fixed, int64_t n, ThreadPool& pool, const std::string& what,
+                             T* out);
+  // Row gradients of `range` after TrainStep: row_grads [range.size(), dim], from the row range.begin on.
+  void FixedRowGradients(const data::Batch& batch, const std::vector<RowsView<T>>& rows, int table, Range range,
+                         Workspace* ws, int64_t* row_grads) const;
+  // The loss of the last TrainStep by logical chunk of the global batch, those of other ranks zero.
+  static std::array<LossSums, kNumChunks> chunk_losses(const Workspace& ws);
+  // How row gradients of the last TrainStep are added up.
+  static FixedPoint row_gradient_fixed(const Workspace& ws);
+
   // ---- a step in parts, for ranks that each own some of the rows
   int64_t partial_columns(Reduction reduction) const;
   // Of every operator, in the order of the graph.
   std::vector<OperatorColumns> operator_columns() const;
   // Numbers that blocks sum over the batch in one step, forward and backward together (StepParts::reduce_sums).
   int64_t num_batch_sums() const;
-  // The operators' partials of a batch from the rows present, into `out`.
+  // The operators' partials of a batch from the rows present, into `out`; those that reduce alike are left out where their
+  // place is null.
   void Partials(const data::Batch& batch, const std::vector<RowsView<T>>& rows, ThreadPool& pool,
                 PartialColumns<T> out) const;
   // The gradients of the partials that the last TrainStep left, into `out`.
   void PartialGradients(ThreadPool& pool, Workspace* ws, PartialColumns<T> out) const;
   // RowGradients of another batch than the workspace's: from its reduced partials (of maxima only) and the gradients of
-  // all its partials.
+  // all its partials. `fixed`: read in deterministic mode.
   void RowGradients(const data::Batch& batch, const std::vector<RowsView<T>>& rows, int table, Range range,
-                    PartialColumns<T> partials, PartialColumns<T> partial_grads, T* row_grads) const;
+                    PartialColumns<T> partials, PartialColumns<T> partial_grads, T* row_grads,
+                    FixedPoint fixed = {}) const;
 
   // [batch size, num_labels] of the last TrainStep or Predict; for BCE these are logits.
   static const T* logits(const Workspace& ws);
@@ -134,7 +158,7 @@ class Net {
  private:
   Net();
   template <class MatricesOf>   // (node) -> its partial and the gradient of it
-  void AddRowGradients(const data::Batch& batch, const RowsView<T>& view, int table, Range range,
+  void AddRowGradients(const data::Batch& batch, const RowsView<T>& view, int table, Range range, FixedPoint fixed,
                        const MatricesOf& matrices_of, T* row_grads) const;
   struct Impl;
   std::unique_ptr<Impl> impl_;

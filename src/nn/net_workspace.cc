@@ -52,14 +52,19 @@ void Net<T>::Workspace::Plan() {
 }
 
 template <class T>
-void Net<T>::Workspace::Prepare(int64_t size, int num_threads) {
+void Net<T>::Workspace::Prepare(int64_t size, int num_threads, int64_t global_begin, int64_t global_size) {
   batch_size = size;
   num_threads_ = num_threads;
   pieces.clear();
   first_piece.clear();
   if (deterministic_) {
-    for (int chunk = 0; chunk < kNumChunks; ++chunk)
-      if (!ChunkRange(size, chunk).empty()) pieces.push_back(ChunkRange(size, chunk));
+    chunk_of_piece.clear();
+    for (int chunk = 0; chunk < kNumChunks; ++chunk) {
+      const Range range = ChunkRange(global_size, chunk);
+      if (range.empty() || range.begin < global_begin || range.end > global_begin + size) continue;
+      pieces.push_back({range.begin - global_begin, range.end - global_begin});
+      chunk_of_piece.push_back(chunk);
+    }
   } else {
     for (int t = 0; t < num_threads; ++t) {
       first_piece.push_back(num_pieces());

@@ -21,13 +21,15 @@ class Net<T>::Workspace {
   Workspace(const Graph<T>& graph, bool deterministic) : graph_(graph), deterministic_(deterministic) { Plan(); }
 
   // Makes room for a batch of `size` samples and `num_threads` threads, and cuts it into pieces. Allocates only where
-  // the batch is larger than any before.
-  void Prepare(int64_t size, int num_threads);
+  // the batch is larger than any before. The batch begins at sample `global_begin` of one of `global_size`, whose logical
+  // chunks are the pieces of deterministic mode.
+  void Prepare(int64_t size, int num_threads, int64_t global_begin, int64_t global_size);
 
   int num_pieces() const { return static_cast<int>(pieces.size()); }
   // Pieces of thread t in the fast mode: [first_piece[t], first_piece[t + 1]).
   std::vector<Range> pieces;
   std::vector<int> first_piece;
+  std::vector<int> chunk_of_piece;  // deterministic mode: of the global batch
   bool deterministic() const { return deterministic_; }
   bool edges_are_whole() const { return edges_are_whole_; }
 
@@ -47,6 +49,7 @@ class Net<T>::Workspace {
     std::vector<Matrix<T>> edges, edge_grads;        // per edge; edge 0 and edges without gradient have no gradient
     std::vector<Matrix<T>> partials, partial_grads;  // per operator
     std::vector<BlockIo<T>> ios;                     // per node
+    AlignedBuffer<int64_t> fixed_partial;            // of a few samples, deterministic mode
   };
   std::vector<Slot> slots;
 
@@ -59,10 +62,13 @@ class Net<T>::Workspace {
   AlignedBuffer<T> dense;                               // [batch_size, num_dense] where T is not float
   AlignedBuffer<std::byte> shared;                      // prepared weights
   std::vector<double> sums;                             // [pieces, num_sums]
+  std::vector<double> chunk_sums;                       // [kNumChunks, sums of one block], deterministic mode
   std::vector<double> forward_totals, backward_totals;  // [num_sums]
   std::vector<LossSums> losses;                         // per piece
   LossSums loss;
   StepInfo step;
+  FixedPoint row_gradient_fixed;
+  AlignedBuffer<int64_t> fixed_gradient;  // deterministic mode
 
  private:
   // Where an edge's values (or an operator's partial) lie.

@@ -5,9 +5,11 @@
 #include <string>
 #include <vector>
 
+#include "base/check.h"
 #include "base/chunks.h"
 #include "data/batch.h"
 #include "nn/block.h"
+#include "nn/fixed_point.h"
 
 namespace sluice::nn {
 
@@ -60,6 +62,23 @@ class SparseOp {
   // samples, for rows whose index lies in `rows_range`. `partial` and `partial_grad` cover the whole batch.
   virtual void AddRowGradients(const data::Batch& batch, const RowsView<T>& rows, int field, Range rows_range,
                                Matrix<const T> partial, Matrix<const T> partial_grad, T* row_grads) const = 0;
+
+  // ---- deterministic mode (nn/fixed_point.h): the two sums above over terms turned into fixed point one by one, so that
+  // neither order nor owner matters. An operator without this form is refused there.
+  virtual bool has_fixed_form() const { return false; }
+  // Of what is summed; maxima are the same in every order. False where a term or a sum is out of range.
+  virtual bool FixedPartial(const data::Batch& batch, const RowsView<T>& rows, Range samples,
+                            Matrix<int64_t> partial) const {
+    SLUICE_CHECK(false, "table {}: an operator without a fixed form", table());
+    return false;
+  }
+  // row_grads [rows_range.size(), dim] begins at the row rows_range.begin; `fixed` is the batch's RowGradientFixed.
+  virtual bool AddFixedRowGradients(const data::Batch& batch, const RowsView<T>& rows, int field, Range rows_range,
+                                    Matrix<const T> partial, Matrix<const T> partial_grad, FixedPoint fixed,
+                                    int64_t* row_grads) const {
+    SLUICE_CHECK(false, "table {}: an operator without a fixed form", table());
+    return false;
+  }
 };
 
 }  // namespace sluice::nn
