@@ -44,6 +44,7 @@ struct Pass {
   typename Net<T>::Workspace& ws;
   double grad_scale = 0;
   const StepParts<T>* parts = nullptr;
+  std::atomic<bool> gradients_finite{true};
 
   bool training() const { return ws.step.training; }
   std::string StepName() const { return training() ? fmt::format("step {}", ws.step.step) : std::string("prediction"); }
@@ -80,6 +81,13 @@ struct Pass {
     if (!graph.prepare_tasks.empty() || !std::is_same_v<T, float>) pool.Run(std::ref(on_thread));
   }
 
+  template <class Transform>   // a member of EdgeTransform
+  void TransformEdge(const Node<T>& node, Transform transform, Matrix<T> matrix, Range samples) {
+    if (parts == nullptr || parts->edges.empty()) [[likely]] return;
+    for (const EdgeTransform<T>& edge : parts->edges)
+      if (edge.edge == node.name && edge.*transform) (edge.*transform)(matrix, samples);
+  }
+
   void Forward(int slot_index, size_t begin, size_t end) {
     auto& slot = ws.slots[static_cast<size_t>(slot_index)];
     for (size_t n = begin; n < end; ++n) {
@@ -99,6 +107,7 @@ struct Pass {
         slot.ios[n].params = params;
         node.block->Forward(slot.ios[n]);
       }
+      TransformEdge(node, &EdgeTransform<T>::forward, slot.edges[static_cast<size_t>(node.output)], slot.ios[n].samples);
     }
   }
 
@@ -148,6 +157,25 @@ struct Pass {
     T* bias_grad = ws.grads(piece, thread) + graph.output_bias;
     for (int64_t i = 0; i < samples.size(); ++i)
       for (int64_t l = 0; l < labels; ++l) bias_grad[l] += gradient[i * labels + l];
+    AddedGradients(graph.nodes.size(), piece, thread);
+  }
+
+  bool ReportsGradients() const {
+    return parts != nullptr && parts->gradients_final && !ws.deterministic() && ws.num_pieces() > 0;
+  }
+
+  // After a piece's gradients of the parameters `of` (a node; the number of nodes: the output bias). The last thread to
+  // come with its last piece sums those of all threads.
+  void AddedGradients(size_t of, int piece, int thread) {
+    if (!ReportsGradients() || piece + 1 != ws.first_piece[static_cast<size_t>(thread) + 1]) return;
+    const int64_t size = graph.params.trained.size();
+    const Range part = of < graph.nodes.size() ? graph.nodes[of].params : Range{graph.output_bias, size};
+    if (part.empty() || ws.gradients_pending[of].fetch_sub(1, std::memory_order_acq_rel) != 1) return;
+    T* all = ws.grads(0, 0);
+    T* first = all + part.begin;
+    if (!SLUICE_DISPATCH(SumParts<T>)(first, size, ws.num_grads(), first, part.size()))
+      gradients_finite.store(false, std::memory_order_relaxed);
+    parts->gradients_final({all, static_cast<size_t>(size)}, part);
   }
 
   // Nodes [begin, end) from the last to the first.
@@ -157,6 +185,7 @@ struct Pass {
       const Node<T>& node = graph.nodes[n];
       const auto output = static_cast<size_t>(node.output);
       if (!graph.edges[output].needs_grad) continue;
+      TransformEdge(node, &EdgeTransform<T>::backward, slot.edge_grads[output], slot.ios[n].samples);
       if (node.op) {
         const auto s = static_cast<size_t>(node.sparse);
         if (!node.op->FinishIsIdentity())
@@ -165,6 +194,7 @@ struct Pass {
       } else {
         slot.ios[n].param_grads = ws.grads(piece, thread);
         node.block->Backward(slot.ios[n]);
+        AddedGradients(n, piece, thread);
       }
     }
   }
@@ -265,6 +295,12 @@ struct Pass {
       const auto on_thread = [&](int thread) { ZeroGradients(0, thread); };
       pool.Run(std::ref(on_thread));
     }
+    if (ReportsGradients()) {
+      int working = 0;
+      for (int t = 0; t < pool.num_threads(); ++t)
+        working += ws.first_piece[static_cast<size_t>(t)] < ws.first_piece[static_cast<size_t>(t) + 1];
+      for (auto& pending : ws.gradients_pending) pending.store(working, std::memory_order_relaxed);
+    }
     const size_t num_nodes = graph.nodes.size();
     const size_t num_sums = graph.sum_nodes.size();
     // Forward segment k ends before the k-th block with batch sums, whose sums it takes; the last goes on into
@@ -326,20 +362,19 @@ struct Pass {
     for (BlockIo<T>& io : ws.slots[static_cast<size_t>(slot)].ios) io.buffers = buffers;
   }
 
-  // The sum of all gradient buffers in order, into the first.
+  // The sum of all gradient buffers in order, into the first, unless that was done part by part.
   void SumGradients() {
     if (ws.deterministic())
       return SumGradientsByFixedPoint<T>(graph, ws.step.step, ws.grads(0, 0), ws.num_grads(), pool,
                                          parts != nullptr ? parts->reduce_dense_gradient : nullptr, &ws.fixed_gradient);
     const int64_t size = graph.params.trained.size();
-    std::atomic<bool> finite{true};
     const auto on_thread = [&](int thread) {
       const Range part = PartRange(size, thread, pool.num_threads());
       T* first = ws.grads(0, 0) + part.begin;
-      if (!SLUICE_DISPATCH(SumParts<T>)(first, size, ws.num_grads(), first, part.size())) finite = false;
+      if (!SLUICE_DISPATCH(SumParts<T>)(first, size, ws.num_grads(), first, part.size())) gradients_finite = false;
     };
-    pool.Run(std::ref(on_thread));
-    if (finite) return;
+    if (!ReportsGradients()) pool.Run(std::ref(on_thread));
+    if (gradients_finite) return;
     for (const ParamInfo& param : graph.params.trained.params())
       if (!AllFinite<T>({ws.grads(0, 0) + param.offset, 1, param.size, param.size}))
         throw StatusError(NumericError("{}: the gradient of parameter '{}' is not finite{}", StepName(), param.name,

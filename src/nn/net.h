@@ -58,6 +58,16 @@ struct PartialColumns {
   P* max = nullptr;
 };
 
+// What happens to the values of an edge on their way from its producer to its consumers, and to their gradient on the way
+// back: a mask, a codec, a transfer to another rank. Both rewrite the matrix in place.
+// Threads      called on the pool's threads, for several pieces at a time; [samples.size(), edge width].
+template <class T>
+struct EdgeTransform {
+  std::string edge;   // the name of the block that makes it
+  std::function<void(Matrix<T> values, Range samples)> forward;
+  std::function<void(Matrix<T> gradients, Range samples)> backward;
+};
+
 // What a step takes from other ranks (docs/algorithms/des.md). A step on one rank has none of it.
 template <class T>
 struct StepParts {
@@ -72,6 +82,12 @@ struct StepParts {
   std::function<void(std::span<double>)> reduce_sums;
   // Deterministic mode: the dense gradient summed over ranks, as fixed point; on the caller's thread. May be null.
   std::function<void(std::span<int64_t>)> reduce_dense_gradient;
+  // Told during backward, once for every part of the flat gradient `all`, that it is final on this rank: the sum over
+  // pieces and threads. Parts come roughly from the last to the first and may be changed from then on. Called on the
+  // pool's threads, possibly on several at a time. May be null. The deterministic mode, which sums pieces at the end of
+  // the step, calls it for no part.
+  std::function<void(std::span<T> all, Range final)> gradients_final;
+  std::vector<EdgeTransform<T>> edges;
 };
 
 // The dense net with its weights-rich operators: a graph of blocks with explicit edges. Holds structure only:

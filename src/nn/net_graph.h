@@ -31,6 +31,7 @@ struct Node {
   int output = -1;          // edge
   std::unique_ptr<Block<T>> block;
   std::unique_ptr<SparseOp<T>> op;
+  Range params;                     // of block, in the flat buffer
   int table = -1;                   // of op
   int sparse = -1;                  // index among the operators
   int64_t partial_begin = 0;        // of op: its first column among those that are reduced alike

@@ -2,6 +2,7 @@
 
 #include <cmath>
 #include <limits>
+#include <mutex>
 
 #include <gtest/gtest.h>
 
@@ -396,6 +397,41 @@ TEST(NetTest, ValuesThatAreNotFiniteAreNamed) {
     Problem<float> p = clean;
     p.batch.labels[3] = nan;
     EXPECT_TRUE(has(StepError(*net, p), "loss"));
+  }
+}
+
+TEST(NetTest, TellsOfEveryPartOfTheGradientOnceAndWhenItIsFinal) {
+  const data::Schema schema = MakeSchema(3, 4);
+  for (const bool batch_norm : {false, true}) {
+    const auto net = BuildOrDie<double>(SkipSpec(Precision::kFp64, false, batch_norm), schema);
+    for (const int threads : {1, 2, 3}) {
+      for (const int64_t size : {int64_t{2}, int64_t{30}, int64_t{2500}}) {
+        Problem<double> p(*net, schema, size);
+        ThreadPool pool(threads);
+        const auto ws = net->MakeWorkspace();
+        MeanLoss(*net, p, pool, ws.get());
+        const auto total = static_cast<size_t>(net->params().size());
+        const std::vector<double> expected(Net<double>::dense_grad(*ws), Net<double>::dense_grad(*ws) + total);
+        std::vector<double> told(total, -1.0);
+        std::vector<int> times(total, 0);
+        std::mutex mutex;
+        StepParts<double> parts;
+        parts.weight = static_cast<double>(size);
+        parts.gradients_final = [&](std::span<double> all, Range part) {
+          std::lock_guard lock(mutex);
+          ASSERT_EQ(all.size(), total);
+          for (int64_t i = part.begin; i < part.end; ++i) {
+            told[static_cast<size_t>(i)] = all[static_cast<size_t>(i)];
+            ++times[static_cast<size_t>(i)];
+          }
+        };
+        std::vector<double> buffers = p.buffers;
+        net->TrainStep(p.batch, p.rows, p.params.data(), buffers.data(), p.step, pool, ws.get(), &parts);
+        EXPECT_EQ(times, std::vector<int>(total, 1));
+        EXPECT_EQ(told, expected) << threads << " threads, " << size << " samples";
+        EXPECT_EQ(told, std::vector<double>(Net<double>::dense_grad(*ws), Net<double>::dense_grad(*ws) + total));
+      }
+    }
   }
 }
 

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <algorithm>
+#include <atomic>
 #include <cstddef>
 #include <memory>
 #include <string>
@@ -18,7 +19,10 @@ namespace sluice::nn {
 template <class T>
 class Net<T>::Workspace {
  public:
-  Workspace(const Graph<T>& graph, bool deterministic) : graph_(graph), deterministic_(deterministic) { Plan(); }
+  Workspace(const Graph<T>& graph, bool deterministic)
+      : gradients_pending(graph.nodes.size() + 1), graph_(graph), deterministic_(deterministic) {
+    Plan();
+  }
 
   // Makes room for a batch of `size` samples and `num_threads` threads, and cuts it into pieces. Allocates only where
   // the batch is larger than any before. The batch begins at sample `global_begin` of one of `global_size`, whose logical
@@ -69,6 +73,8 @@ class Net<T>::Workspace {
   StepInfo step;
   FixedPoint row_gradient_fixed;
   AlignedBuffer<int64_t> fixed_gradient;  // deterministic mode
+  // Threads that have yet to add to the gradient of a node's parameters; the last: of the output bias.
+  std::vector<std::atomic<int>> gradients_pending;
 
  private:
   // Where an edge's values (or an operator's partial) lie.

@@ -9,6 +9,8 @@ namespace sluice::placement {
 
 struct DenseConfig {
   std::string mode = "auto";
+  bool overlap = true;
+  int64_t bucket_kib = 512;
 
   template <class V>
   void Visit(V& v) {
@@ -17,6 +19,15 @@ struct DenseConfig {
                      "des); sharded_batch: each rank runs its share of the batch and dense gradients are summed over "
                      "ranks (des_rs, rows_a2a); auto: what the placement goes with.",
              .choices = {"auto", "replicated", "sharded_batch"}});
+    v.Field("overlap", overlap,
+            {.text = "Sum dense gradients over ranks while backward goes on, bucket by bucket, from the last layers to the "
+                     "first. Results are the same either way.",
+             .performance_only = true});
+    v.Field("bucket_kib", bucket_kib,
+            {.text = "Size of a bucket. With three ranks or more the order of additions, and so the last bits, depend on it.",
+             .unit = "KiB",
+             .min = 1,
+             .max = 1 << 20});
   }
 };
 

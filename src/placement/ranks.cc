@@ -31,6 +31,7 @@ Result<std::unique_ptr<Ranks>> Ranks::Make(std::unique_ptr<comm::Transport> tran
       std::make_unique<comm::Communicator>(std::move(transport), std::make_shared<comm::Ledger>(), timeout);
   SLUICE_ASSIGN_OR_RETURN(ranks->worker_, ranks->control_->Duplicate());
   SLUICE_ASSIGN_OR_RETURN(ranks->host_, ranks->control_->Duplicate());
+  SLUICE_ASSIGN_OR_RETURN(ranks->dense_, ranks->control_->Duplicate());
   return ranks;
 }
 

@@ -31,6 +31,7 @@ class Ranks {
   comm::Communicator& control() { return *control_; }   // agreement, evaluation's metrics, checkpoints
   comm::Communicator& worker() { return *worker_; }     // values: partials, rows, gradients
   comm::Communicator& host() { return *host_; }         // keys of the next batches
+  comm::Communicator& dense() { return *dense_; }       // gradients of the dense net, while the worker computes
   comm::Ledger& ledger() { return control_->ledger(); }
 
   // What the leader has, a text or a failure, on every rank.
@@ -45,7 +46,7 @@ class Ranks {
   Ranks() = default;
 
   std::unique_ptr<comm::Transport> heartbeat_transport_;
-  std::unique_ptr<comm::Communicator> control_, worker_, host_;
+  std::unique_ptr<comm::Communicator> control_, worker_, host_, dense_;
   std::unique_ptr<comm::Heartbeat> heartbeat_;
 };
 

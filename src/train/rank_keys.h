@@ -7,6 +7,7 @@
 #include "placement/key_requests.h"
 #include "placement/ranks.h"
 #include "placement/strategy.h"
+#include "sync/all_reduce_sync.h"
 #include "train/working_set.h"
 
 namespace sluice::train {
@@ -15,6 +16,7 @@ namespace sluice::train {
 struct RankContext {
   placement::Ranks* ranks = nullptr;
   placement::Strategy strategy;
+  sync::AllReduceOptions dense;
 };
 
 // The host stage's part of a step on many ranks: which keys of the global batch this rank resolves, and which samples it

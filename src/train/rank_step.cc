@@ -34,11 +34,14 @@ RankStep<T>::RankStep(const RankContext& context, ModelState<T>* state, ThreadPo
       pool_(pool),
       sum_columns_(state->net->partial_columns(nn::Reduction::kSum)),
       max_columns_(state->net->partial_columns(nn::Reduction::kMax)),
+      dense_sync_(&context.ranks->dense(), state->params.size(), context.dense),
       exchange_(comm_) {
-  if (!replicated())
+  if (!replicated()) {
     parts_.reduce_sums = [this](std::span<double> sums) {
       Must(comm_->AllReduce<double>(sums, ReduceOp::kSum, Traffic::kStatistics));
     };
+    parts_.gradients_final = [this](std::span<T> all, Range part) { dense_sync_.GradientsFinal(all, part); };
+  }
   const auto& ids = state->tables->ids();
   for (int t = 0; t < state->tables->size(); ++t) {
     auto& serves = serves_.emplace_back(static_cast<size_t>(ids.num_vocabularies()), uint8_t{0});
@@ -140,14 +143,17 @@ void RankStep<T>::LocalRowGradients(const WorkingSet& set, typename nn::Net<T>::
 template <class T>
 void RankStep<T>::Backward(const WorkingSet& set, typename nn::Net<T>::Workspace* workspace, RowBuffers<T>* buffers) {
   if (replicated()) return;
-  Must(comm_->AllReduce<T>({nn::Net<T>::mutable_dense_grad(workspace), static_cast<size_t>(state_->params.size())},
-                           ReduceOp::kSum, Traffic::kDenseGradients, context_.strategy.dense_gradients));
   if (context_.strategy.owner_computes()) {
     GatherPartialGradients(set, workspace);
   } else {
     LocalRowGradients(set, workspace);
     Must(exchange_.Push(set.routes, Tables(buffers, true), *pool_));
   }
+  // The net itself sums them over ranks in fixed point.
+  if (state_->net->deterministic()) return;
+  // Last: the dense gradients travel beside all of the above.
+  Must(dense_sync_.BeforeUpdate(
+      {nn::Net<T>::mutable_dense_grad(workspace), static_cast<size_t>(state_->params.size())}));
 }
 
 template <class T>

@@ -17,7 +17,8 @@ namespace sluice::train {
 // The worker's part of a step on many ranks: what the net gets in place of the rows of the whole batch, and what travels
 // after it. Source: DES (Rong et al., SIGIR 2020); docs/algorithms/des.md.
 // Threads      one caller; works on the pool.
-// Distributed  every function is collective on the ranks' worker communicator, in the order of steps.
+// Distributed  every function is collective on the ranks' worker communicator, in the order of steps; dense gradients travel
+//              on a communicator of their own from the time they are final.
 // Errors       a StatusError: those of the communicator.
 template <class T>
 class RankStep {
@@ -57,6 +58,7 @@ class RankStep {
   ModelState<T>* state_;
   ThreadPool* pool_;
   int64_t sum_columns_, max_columns_;
+  sync::AllReduceSync<T> dense_sync_;   // idle where the dense net is replicated
   nn::StepParts<T> parts_;
   std::vector<nn::RowsView<T>> no_rows_;
   // Owners compute: the global batch's partials, my samples' part of them, and the gradients of both.

@@ -557,6 +557,9 @@ Status Trainer<T>::SettleStrategy() {
   if (!context_.strategy.pure() || context_.strategy.uses(placement::Placement::kFieldA2a) ||
       context_.strategy.sharded_input)
     return InvalidArgument("strategy: a mix of placements, field_a2a and sharded input are not offered");
+  context_.dense = {.bucket_bytes = config.dense.bucket_kib << 10,
+                    .overlap = config.dense.overlap,
+                    .wire = context_.strategy.dense_gradients};
   if (leads() && !options_.quiet) {
     SLUICE_INFO("{} ranks, placement {}{}", context_.ranks->size(),
                 placement::PlacementName(*context_.strategy.pure()), automatic ? ": " + plan.reason : "");

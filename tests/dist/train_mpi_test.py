@@ -39,6 +39,21 @@ def test_metrics_are_those_of_one_process(path):
         check(got["bytes_per_sample"]["sent"] > 0, f"{placement}: {got}")
 
 
+def test_dense_gradients_overlapped_with_backward_give_the_same_bits(path):
+    data = write_criteo(os.path.join(path, "data.tsv"), 3000)
+    digests = []
+    for overlap in [True, False]:
+        folder = os.path.join(path, f"overlap-{overlap}")
+        arguments = train_arguments(data, folder, **settings(strategy__placement="des_rs", precision="fp32", threads=2,
+                                                             strategy__dense__overlap=overlap,
+                                                             strategy__dense__bucket_kib=1))
+        process = subprocess.run([*MPIRUN, "-n", "3", SLUICE, *map(str, arguments)], capture_output=True, text=True,
+                                 timeout=120, check=False)
+        check(process.returncode == 0, process.stderr)
+        digests.append(harness.digest(checkpoints(folder)[-1]))
+    check(digests[0] == digests[1], f"{digests}")
+
+
 def test_ranks_with_other_settings_are_refused(path):
     data = write_criteo(os.path.join(path, "data.tsv"), 200)
     arguments = [SLUICE, *map(str, train_arguments(data, os.path.join(path, "run"), **settings()))]
