@@ -21,6 +21,7 @@ struct Matrix {
   int64_t rows = 0, cols = 0, ld = 0;
   T* row(int64_t i) const { return data + i * ld; }
   bool empty() const { return data == nullptr; }
+  Matrix Columns(Range range) const { return {data + range.begin, rows, range.size(), ld}; }
   Matrix Rows(Range range) const { return {data + range.begin * ld, range.size(), cols, ld}; }
   operator Matrix<const T>() const
     requires(!std::is_const_v<T>)

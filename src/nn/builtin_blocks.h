@@ -22,6 +22,7 @@ BlockType LayerNormType();
 BlockType DotInteractionType();
 BlockType BiInteractionType();
 BlockType CrossType();
+BlockType VectorCrossType();
 BlockType CinType();
 
 }  // namespace sluice::nn

@@ -33,7 +33,7 @@ struct ModelConfig {
   void Visit(V& v) {
     v.Field("preset", preset,
             {.text = "Model: a preset, or custom for the graph in `blocks`.",
-             .choices = {"lr", "fm", "wide_deep", "deepfm", "dnn", "dlrm", "dcnv2", "xdeepfm", "custom"}});
+             .choices = {"lr", "fm", "wide_deep", "deepfm", "dnn", "dlrm", "dcn", "dcnv2", "xdeepfm", "custom"}});
     v.Field("dim", dim,
             {.text = "Width of an embedding and of a factor of a factorisation machine.", .min = 1, .max = 4096});
     v.Field("mlp", mlp,
@@ -49,7 +49,7 @@ struct ModelConfig {
              .choices = {"none", "relu", "leaky_relu", "sigmoid", "tanh", "silu", "gelu", "softplus"}});
     v.Field("dropout", dropout, {.text = "Share of hidden units dropped in training.", .min = 0, .max = 0.99});
     v.Field("batch_norm", batch_norm, {.text = "Batch normalisation of hidden layers, before the activation."});
-    v.Field("cross_layers", cross_layers, {.text = "DCNv2: number of cross layers.", .min = 1, .max = 64});
+    v.Field("cross_layers", cross_layers, {.text = "DCN and DCNv2: number of cross layers.", .min = 1, .max = 64});
     v.Field("cross_rank", cross_rank,
             {.text = "DCNv2: rank of the cross layers' matrices; 0: full matrices.", .min = 0});
     v.Field("cin_layers", cin_layers, {.text = "xDeepFM: feature maps of the layers of the CIN.", .min = 1});

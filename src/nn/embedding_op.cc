@@ -22,7 +22,10 @@ class Embedding final : public FieldOp<T> {
       : FieldOp<T>(std::move(table), std::move(fields), poolings),
         column_(column),
         dim_(dim),
-        max_(poolings.front() == Pooling::kMax) {}
+        max_(poolings.front() == Pooling::kMax),
+        plain_(std::all_of(poolings.begin(), poolings.end(), [](Pooling p) { return p == Pooling::kSum; })) {}
+
+  SummedColumns summed_columns() const { return {column_, dim_, plain_}; }
 
   int64_t partial_width() const override { return this->num_fields() * dim_; }
   int64_t output_width() const override { return this->num_fields() * dim_; }
@@ -92,7 +95,7 @@ class Embedding final : public FieldOp<T> {
 
  private:
   int64_t column_, dim_;
-  bool max_;
+  bool max_, plain_;
 };
 
 Result<std::vector<Pooling>> Poolings(const EmbeddingOptions& options, const std::vector<int>& fields,
@@ -127,6 +130,15 @@ Result<std::unique_ptr<SparseOp<T>>> Make(const BlockOptions& base, BuildContext
 }
 
 }  // namespace
+
+template <class T>
+std::optional<SummedColumns> SummedColumnsOf(const SparseOp<T>& op) {
+  const auto* embedding = dynamic_cast<const Embedding<T>*>(&op);
+  if (embedding == nullptr || embedding->reduction() != Reduction::kSum) return std::nullopt;
+  return embedding->summed_columns();
+}
+template std::optional<SummedColumns> SummedColumnsOf<float>(const SparseOp<float>&);
+template std::optional<SummedColumns> SummedColumnsOf<double>(const SparseOp<double>&);
 
 BlockType EmbeddingType() {
   return {.type = "embedding",

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <optional>
 #include <utility>
 
 #include "nn/field_op.h"
@@ -35,5 +36,14 @@ struct EmbeddingOptions : FieldOpOptions {
   }
   std::shared_ptr<BlockOptions> Clone() const override { return std::make_shared<EmbeddingOptions>(*this); }
 };
+
+// Where an embedding that pools by sums (not max) reads its table.
+struct SummedColumns {
+  int64_t column = 0, dim = 0;
+  bool plain = false;  // every field's pooling is sum: coefficients are the keys' weights
+};
+// Nothing for other operators.
+template <class T>
+std::optional<SummedColumns> SummedColumnsOf(const SparseOp<T>& op);
 
 }  // namespace sluice::nn

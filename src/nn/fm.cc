@@ -1,6 +1,10 @@
 #include "nn/fm.h"
 
+#include <algorithm>
+
 #include "nn/builtin_blocks.h"
+#include "nn/embedding_op.h"
+#include "nn/matrix_ops.h"
 
 namespace sluice::nn {
 namespace {
@@ -101,6 +105,85 @@ class Fm final : public FieldOp<T> {
   int64_t WeightColumn(int64_t label) const { return weight_column_ < 0 ? -1 : weight_column_ + label; }
 
   int64_t weight_column_, factor_column_, dim_, num_labels_;
+  template <class U>
+  friend std::unique_ptr<SparseOp<U>> nn::MakeFmTerms(const SparseOp<U>&, const SparseOp<U>&);
+};
+
+// q = sum w_j x_j - 1/2 sum |v_j x_j|^2 alone, one label.
+template <class T>
+class FmTerms final : public FieldOp<T> {
+ public:
+  FmTerms(std::string table, std::vector<int> fields, int64_t weight_column, int64_t factor_column, int64_t dim)
+      : FieldOp<T>(std::move(table), fields, std::vector<Pooling>(fields.size(), Pooling::kSum)),
+        weight_column_(weight_column),
+        factor_column_(factor_column),
+        dim_(dim),
+        no_grad_(static_cast<size_t>(dim), T(0)) {}
+
+  int64_t partial_width() const override { return 1; }
+  int64_t output_width() const override { return 1; }
+  bool FinishIsIdentity() const override { return true; }
+
+  void Partial(const data::Batch& batch, const RowsView<T>& rows, Range samples, Matrix<T> partial) const override {
+    thread_local std::vector<T> sums;  // S, which the embedding gives
+    sums.resize(static_cast<size_t>(FieldOp<T>::kTile * dim_));
+    this->ForTiles(samples, partial, [&](Range range, Matrix<T> tile) {
+      for (int64_t i = 0; i < tile.rows; ++i) tile.row(i)[0] = T(0);
+      for (int64_t p = 0; p < this->num_fields(); ++p) SLUICE_DISPATCH(PoolField<T>)
+      (this->Slice(batch, rows, p), factor_column_, dim_, range, false, sums.data(), dim_,
+       {weight_column_, tile.data, tile.ld});
+    });
+  }
+
+  void Finish(Range, Matrix<const T> partial, Matrix<T> out) const override { CopyMatrix(partial, out); }
+  void FinishBackward(Range, Matrix<const T>, Matrix<const T> out_grad, Matrix<T> partial_grad) const override {
+    CopyMatrix(out_grad, partial_grad);
+  }
+
+  void AddRowGradients(const data::Batch& batch, const RowsView<T>& rows, int field, Range rows_range,
+                       Matrix<const T>, Matrix<const T> partial_grad, T* row_grads) const override {
+    // The gradient of S, the same zeros for every sample: it reaches the rows by way of the embedding.
+    SLUICE_DISPATCH(AddFieldGrad<T>)
+    (this->Slice(batch, rows, this->PositionOf(field)), factor_column_, dim_, {0, batch.size}, rows_range,
+     no_grad_.data(), 0, {weight_column_, partial_grad.data, partial_grad.ld}, row_grads);
+  }
+
+ private:
+  int64_t weight_column_, factor_column_, dim_;
+  std::vector<T> no_grad_;
+};
+
+template <class T>
+class FmOfPooled final : public Block<T> {
+ public:
+  FmOfPooled(int64_t num_fields, int64_t dim) : num_fields_(num_fields), dim_(dim) {}
+
+  int64_t output_width() const override { return 1; }
+  size_t state_size(int64_t rows) const override { return static_cast<size_t>(rows * dim_) * sizeof(T); }
+
+  void Forward(BlockIo<T>& io) const override {
+    for (int64_t i = 0; i < io.out.rows; ++i) {
+      T* sum = SumOf(io, i);
+      std::fill(sum, sum + dim_, T(0));
+      const T* x = io.in[0].row(i);
+      for (int64_t f = 0; f < num_fields_; ++f)
+        for (int64_t d = 0; d < dim_; ++d) sum[d] += x[f * dim_ + d];
+      T squares = 0;
+      for (int64_t d = 0; d < dim_; ++d) squares += sum[d] * sum[d];
+      io.out.row(i)[0] = io.in[1].row(i)[0] + T(0.5) * squares;
+    }
+  }
+
+  void Backward(BlockIo<T>& io) const override {
+    WriteGrad(io.in_grad[0], io.accumulate[0],
+              [&](int64_t i, int64_t j) { return io.out_grad.row(i)[0] * SumOf(io, i)[j % dim_]; });
+    WriteGrad(io.in_grad[1], io.accumulate[1], [&](int64_t i, int64_t) { return io.out_grad.row(i)[0]; });
+  }
+
+ private:
+  T* SumOf(const BlockIo<T>& io, int64_t i) const { return reinterpret_cast<T*>(io.state) + i * dim_; }
+
+  int64_t num_fields_, dim_;
 };
 
 template <class T>
@@ -121,6 +204,27 @@ Result<std::unique_ptr<SparseOp<T>>> Make(const BlockOptions& base, BuildContext
 }
 
 }  // namespace
+
+template <class T>
+std::unique_ptr<SparseOp<T>> MakeFmTerms(const SparseOp<T>& op, const SparseOp<T>& embedding) {
+  const auto* fm = dynamic_cast<const Fm<T>*>(&op);
+  const std::optional<SummedColumns> pooled = SummedColumnsOf(embedding);
+  if (fm == nullptr || !pooled || !pooled->plain || fm->num_labels_ != 1) return nullptr;
+  if (fm->table() != embedding.table() || fm->fields() != embedding.fields() ||
+      fm->factor_column_ != pooled->column || fm->dim_ != pooled->dim)
+    return nullptr;
+  return std::make_unique<FmTerms<T>>(fm->table(), fm->fields(), fm->weight_column_, fm->factor_column_, fm->dim_);
+}
+
+template <class T>
+std::unique_ptr<Block<T>> MakeFmOfPooled(int64_t num_fields, int64_t dim) {
+  return std::make_unique<FmOfPooled<T>>(num_fields, dim);
+}
+
+template std::unique_ptr<SparseOp<float>> MakeFmTerms<float>(const SparseOp<float>&, const SparseOp<float>&);
+template std::unique_ptr<SparseOp<double>> MakeFmTerms<double>(const SparseOp<double>&, const SparseOp<double>&);
+template std::unique_ptr<Block<float>> MakeFmOfPooled<float>(int64_t, int64_t);
+template std::unique_ptr<Block<double>> MakeFmOfPooled<double>(int64_t, int64_t);
 
 BlockType FmType() {
   return {.type = "fm",

@@ -4,6 +4,7 @@
 #include "base/hash.h"
 #include "nn/activation.h"
 #include "nn/builtin_blocks.h"
+#include "nn/first_layer.h"
 #include "nn/gemm.h"
 
 namespace sluice::nn {
@@ -43,7 +44,7 @@ struct Layer {
 // kept and multiplied: T, or Bf16 with sums and masters in float.
 // Backward     per layer one pass makes dz from dy (mask, bias gradient, conversion), then dW += x^T dz, dx = dz W^T.
 template <class T, class A>
-class Mlp final : public Block<T> {
+class Mlp final : public Block<T>, public HasFirstLayer<T> {
  public:
   explicit Mlp(std::vector<Layer> layers) : layers_(std::move(layers)) {
     if constexpr (!std::is_same_v<T, A>) {
@@ -71,6 +72,16 @@ class Mlp final : public Block<T> {
     masked_at_ = row_bytes_;
     if (layers_.back().dropout > 0 && layers_.back().keeps_reference())
       row_bytes_ += RowBytes<T>(layers_.back().outputs);
+  }
+
+  FirstLayer first_layer() const override {
+    const Layer& layer = layers_[0];
+    return {layer.inputs,     layer.outputs, layer.weight,        layer.bias,
+            layer.activation, layer.dropout, layer.dropout_stream};
+  }
+  std::unique_ptr<Block<T>> WithoutFirstLayer() const override {
+    if (layers_.size() == 1) return nullptr;
+    return std::make_unique<Mlp>(std::vector<Layer>(layers_.begin() + 1, layers_.end()));
   }
 
   int64_t output_width() const override { return layers_.back().outputs; }

@@ -12,6 +12,7 @@
 #include "nn/net_graph.h"
 #include "nn/net_kernels.h"
 #include "nn/net_workspace.h"
+#include "nn/split_graph.h"
 
 namespace sluice::nn {
 namespace {
@@ -30,7 +31,14 @@ Matrix<P> ColumnsOf(const Graph<T>& graph, const Node<T>& node, PartialColumns<P
   const bool max = node.op->reduction() == Reduction::kMax;
   const int64_t ld = max ? graph.max_columns : graph.sum_columns;
   return {(max ? columns.max : columns.sum) + range.begin * ld + node.partial_begin, range.size(),
-          node.op->partial_width(), ld};
+          node.partial_width, ld};
+}
+
+// What an operator with projections pools of a batch of n samples, or the gradient of it, in a buffer for all of them.
+template <class P, class T>
+Matrix<P> PooledOf(const Node<T>& node, P* buffer, int64_t n) {
+  const int64_t width = node.op->partial_width();
+  return {buffer + n * node.pooled_begin, n, width, width};
 }
 
 // One batch's way through the net. Lives on the stack of TrainStep or Predict.
@@ -95,12 +103,14 @@ struct Pass {
       if (node.op) {
         const auto s = static_cast<size_t>(node.sparse);
         const Range samples = slot.ios[n].samples;
-        if (parts != nullptr && parts->has_partials)
+        if (parts != nullptr && parts->has_partials) {
           CopyMatrix(ColumnsOf<const T>(graph, node, parts->partials, samples), slot.partials[s]);
-        else if (ws.deterministic())
+        } else if (ws.deterministic()) {
           DeterministicPartial(node, &slot);
-        else
+        } else {
+          SLUICE_CHECK(node.projections.empty(), "partials of {} come from their owners", node.name);
           node.op->Partial(batch, rows[static_cast<size_t>(node.table)], samples, slot.partials[s]);
+        }
         if (!node.op->FinishIsIdentity())
           node.op->Finish(samples, slot.partials[s], slot.edges[static_cast<size_t>(node.output)]);
       } else {
@@ -419,16 +429,15 @@ template <class T>
 Net<T>::~Net() = default;
 
 template <class T>
-Result<std::unique_ptr<Net<T>>> Net<T>::Build(const NetSpec& spec, const data::Schema& schema) {
+Result<std::unique_ptr<Net<T>>> Net<T>::Build(const NetSpec& spec, const data::Schema& schema, PartialForm form) {
   SLUICE_ASSIGN_OR_RETURN(Graph<T> graph, BuildGraph<T>(spec, schema));
+  if (form != PartialForm::kWhole && spec.deterministic)
+    return InvalidArgument("deterministic: partials in the form `{}` are products over the rows that a rank owns, whose sums "
+                           "depend on how they are divided; it takes the form `{}`",
+                           PartialFormName(form), PartialFormName(PartialForm::kWhole));
   SLUICE_RETURN_IF_ERROR(CheckDeterministic(graph));
+  SplitGraph(form, &graph);
   std::unique_ptr<Net<T>> net(new Net<T>());
-  for (const int index : graph.sparse_nodes) {
-    Node<T>& node = graph.nodes[static_cast<size_t>(index)];
-    int64_t& columns = node.op->reduction() == Reduction::kMax ? graph.max_columns : graph.sum_columns;
-    node.partial_begin = columns;
-    columns += node.op->partial_width();
-  }
   net->impl_->graph = std::move(graph);
   return net;
 }
@@ -531,6 +540,7 @@ void Net<T>::AddRowGradients(const data::Batch& batch, const RowsView<T>& view, 
     const Node<T>& node = impl_->graph.nodes[static_cast<size_t>(index)];
     if (node.table != table) continue;
     const auto [partial, partial_grad] = matrices_of(node);
+    SLUICE_CHECK(!partial_grad.empty() || batch.size == 0, "no gradient of the partials of {}", node.name);
     for (const int field : node.op->fields()) {
       if (!view.row_range.empty()) {
         const Range& has = view.row_range[static_cast<size_t>(field)];
@@ -545,6 +555,7 @@ template <class T>
 void Net<T>::RowGradients(const data::Batch& batch, const std::vector<RowsView<T>>& rows, int table, Range range,
                           Workspace* ws, T* row_grads) const {
   const auto matrices_of = [&](const Node<T>& node) {
+    if (!node.projections.empty()) return std::pair(Matrix<T>{}, Matrix<T>{});
     return std::pair(ws->Partial(node.sparse), ws->PartialGrad(node.sparse));
   };
   AddRowGradients(batch, rows[static_cast<size_t>(table)], table, range, ws->row_gradient_fixed, matrices_of, row_grads);
@@ -553,9 +564,11 @@ void Net<T>::RowGradients(const data::Batch& batch, const std::vector<RowsView<T
 template <class T>
 void Net<T>::RowGradients(const data::Batch& batch, const std::vector<RowsView<T>>& rows, int table, Range range,
                           PartialColumns<T> partials, PartialColumns<T> partial_grads, T* row_grads,
-                          FixedPoint fixed) const {
+                          FixedPoint fixed, const ProjectionBuffers<T>* projected) const {
   const Range all{0, batch.size};
   const auto matrices_of = [&](const Node<T>& node) {
+    if (!node.projections.empty())
+      return std::pair(Matrix<T>{}, PooledOf(node, const_cast<T*>(projected->pooled_grads.data()), batch.size));
     // What is summed has no use for its partial in the gradient.
     const bool max = node.op->reduction() == Reduction::kMax;
     return std::pair(max ? ColumnsOf(impl_->graph, node, partials, all) : Matrix<T>{},
@@ -616,8 +629,8 @@ std::vector<OperatorColumns> Net<T>::operator_columns() const {
   std::vector<OperatorColumns> all;
   for (const int index : impl_->graph.sparse_nodes) {
     const Node<T>& node = impl_->graph.nodes[static_cast<size_t>(index)];
-    all.push_back({node.name, node.op->fields(), node.op->reduction(), node.partial_begin, node.op->partial_width(),
-                   node.op->columns_per_field()});
+    all.push_back({node.name, node.op->fields(), node.op->reduction(), node.partial_begin, node.partial_width,
+                   node.projections.empty() ? node.op->columns_per_field() : 0});
   }
   return all;
 }
@@ -629,15 +642,88 @@ int64_t Net<T>::num_batch_sums() const {
 
 template <class T>
 void Net<T>::Partials(const data::Batch& batch, const std::vector<RowsView<T>>& rows, ThreadPool& pool,
-                      PartialColumns<T> out) const {
+                      PartialColumns<T> out, const T* params, ProjectionBuffers<T>* projected) const {
+  if (has_projections()) projected->pooled.Resize(batch.size * impl_->graph.pooled_columns);
   pool.ForParts(batch.size, [&](Range samples, int) {
     for (const int index : impl_->graph.sparse_nodes) {
       const Node<T>& node = impl_->graph.nodes[static_cast<size_t>(index)];
       if ((node.op->reduction() == Reduction::kMax ? out.max : out.sum) == nullptr) continue;
-      node.op->Partial(batch, rows[static_cast<size_t>(node.table)], samples,
-                       ColumnsOf(impl_->graph, node, out, samples));
+      const RowsView<T>& view = rows[static_cast<size_t>(node.table)];
+      const Matrix<T> partial = ColumnsOf(impl_->graph, node, out, samples);
+      if (node.projections.empty()) {
+        node.op->Partial(batch, view, samples, partial);
+        continue;
+      }
+      const Matrix<T> pooled = PooledOf(node, projected->pooled.data(), batch.size).Rows(samples);
+      node.op->Partial(batch, view, samples, pooled);
+      ProjectForward<T>(node.projections, params, pooled, partial);
     }
   });
+}
+
+template <class T>
+void Net<T>::ProjectionGradients(int64_t batch_size, PartialColumns<T> partial_grads, const T* params,
+                                 ThreadPool& pool, ProjectionBuffers<T>* projected) const {
+  const Graph<T>& graph = impl_->graph;
+  projected->pooled_grads.Resize(batch_size * graph.pooled_columns);
+  int64_t num_weights = 0;
+  for (const OwnedWeights& weights : owned_weights()) num_weights += weights.params.size();
+  projected->weight_grads.Resize(num_weights);
+  T* weight_grads = projected->weight_grads.data();
+  for (const int index : graph.sparse_nodes) {
+    const Node<T>& node = graph.nodes[static_cast<size_t>(index)];
+    if (node.projections.empty()) continue;
+    const Matrix<T> grad = ColumnsOf(graph, node, partial_grads, {0, batch_size});
+    pool.ForParts(batch_size, [&](Range samples, int) {
+      ProjectBackward<T>(node.projections, params, grad.Rows(samples),
+                         PooledOf(node, projected->pooled_grads.data(), batch_size).Rows(samples));
+    });
+    ProjectWeightGradients<T>(node.projections, PooledOf(node, projected->pooled.data(), batch_size), grad, pool,
+                              weight_grads);
+    for (const Projection& projection : node.projections) {
+      const int64_t size = projection.inputs * projection.outputs;
+      if (!AllFinite<T>({weight_grads, 1, size, size}))
+        throw StatusError(NumericError("the gradient of first-layer weights of '{}' is not finite", node.name));
+      weight_grads += size;
+    }
+  }
+}
+
+template <class T>
+bool Net<T>::has_projections() const {
+  return impl_->graph.pooled_columns > 0;
+}
+
+template <class T>
+std::vector<OwnedWeights> Net<T>::owned_weights() const {
+  std::vector<OwnedWeights> all;
+  for (const int index : impl_->graph.sparse_nodes) {
+    const Node<T>& node = impl_->graph.nodes[static_cast<size_t>(index)];
+    for (const Projection& projection : node.projections) {
+      const auto& fields = node.op->fields();
+      const int64_t size = projection.inputs * projection.outputs / static_cast<int64_t>(fields.size());
+      int64_t begin = projection.weight;
+      for (const int field : fields) {
+        all.push_back({field, {begin, begin + size}, projection.read_elsewhere});
+        begin += size;
+      }
+    }
+  }
+  return all;
+}
+
+template <class T>
+FormCosts Net<T>::form_costs() const {
+  const Graph<T>& graph = impl_->graph;
+  FormCosts costs{.form = graph.form,
+                  .sum_columns = graph.sum_columns,
+                  .max_columns = graph.max_columns,
+                  .notes = graph.form_notes};
+  for (const OwnedWeights& weights : owned_weights()) {
+    costs.owned_weights += weights.params.size();
+    if (weights.read_elsewhere) costs.owned_weights_read_elsewhere += weights.params.size();
+  }
+  return costs;
 }
 
 template <class T>

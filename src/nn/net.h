@@ -17,6 +17,8 @@
 #include "nn/fixed_point.h"
 #include "nn/loss.h"
 #include "nn/params.h"
+#include "nn/partial_form.h"
+#include "nn/projection.h"
 #include "nn/registry.h"
 #include "nn/sparse_op.h"
 
@@ -103,7 +105,10 @@ class Net {
   };
   using WorkspacePtr = std::unique_ptr<Workspace, DeleteWorkspace>;
 
-  static Result<std::unique_ptr<Net>> Build(const NetSpec& spec, const data::Schema& schema);
+  // Whatever the form, params(), buffers() and tables() are those of the spec. kWhole is for one rank or for ranks that
+  // exchange rows; the others need StepParts::partials. Errors: as BuildGraph (nn/net_graph.h).
+  static Result<std::unique_ptr<Net>> Build(const NetSpec& spec, const data::Schema& schema,
+                                            PartialForm form = PartialForm::kWhole);
   ~Net();
 
   const ParamLayout& params() const;
@@ -152,17 +157,29 @@ class Net {
   std::vector<OperatorColumns> operator_columns() const;
   // Numbers that blocks sum over the batch in one step, forward and backward together (StepParts::reduce_sums).
   int64_t num_batch_sums() const;
+  FormCosts form_costs() const;
+  // Whether some partials are products with dense parameters (PartialForm::kProducts); only then are `params` and
+  // `projected` below read. A step with such partials takes, with the same `projected` throughout: Partials, reduction,
+  // TrainStep, PartialGradients, ProjectionGradients, then RowGradients from the partials' gradients; and whoever applies
+  // the gradients of owned_weights() adds ProjectionBuffers::weight_grads, which follow their order, to those of
+  // TrainStep, in which the products have no share.
+  bool has_projections() const;
+  std::vector<OwnedWeights> owned_weights() const;
   // The operators' partials of a batch from the rows present, into `out`; those that reduce alike are left out where their
   // place is null.
   void Partials(const data::Batch& batch, const std::vector<RowsView<T>>& rows, ThreadPool& pool,
-                PartialColumns<T> out) const;
+                PartialColumns<T> out, const T* params = nullptr, ProjectionBuffers<T>* projected = nullptr) const;
   // The gradients of the partials that the last TrainStep left, into `out`.
   void PartialGradients(ThreadPool& pool, Workspace* ws, PartialColumns<T> out) const;
+  // From the gradients of the partials of the `batch_size` samples of Partials: those of what was pooled, and of the
+  // weights. Errors: StatusError kNumeric naming a parameter whose gradient is not finite.
+  void ProjectionGradients(int64_t batch_size, PartialColumns<T> partial_grads, const T* params, ThreadPool& pool,
+                           ProjectionBuffers<T>* projected) const;
   // RowGradients of another batch than the workspace's: from its reduced partials (of maxima only) and the gradients of
   // all its partials. `fixed`: read in deterministic mode.
   void RowGradients(const data::Batch& batch, const std::vector<RowsView<T>>& rows, int table, Range range,
                     PartialColumns<T> partials, PartialColumns<T> partial_grads, T* row_grads,
-                    FixedPoint fixed = {}) const;
+                    FixedPoint fixed = {}, const ProjectionBuffers<T>* projected = nullptr) const;
 
   // [batch size, num_labels] of the last TrainStep or Predict; for BCE these are logits.
   static const T* logits(const Workspace& ws);

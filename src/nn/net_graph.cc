@@ -84,7 +84,7 @@ class Builder {
     SLUICE_RETURN_IF_ERROR(SetOutputs());
     if (graph_.spec.output_bias)
       graph_.output_bias = graph_.params.trained.Add("output/bias", {graph_.num_labels}, Init::kZero);
-    SetAccumulation();
+    NumberGraph(&graph_);
     for (const TableNeed& table : graph_.tables)
       if (table.dim == 0) return InvalidArgument("table '{}': no operator reads a column of it", table.name);
     return std::move(graph_);
@@ -112,6 +112,7 @@ class Builder {
     for (const std::string& input : config.inputs) {
       const int edge = edge_of_.at(input);
       node.inputs.push_back(edge);
+      node.input_columns.push_back({0, graph_.edges[static_cast<size_t>(edge)].width});
       ++graph_.edges[static_cast<size_t>(edge)].consumers;
       needs_grad |= graph_.edges[static_cast<size_t>(edge)].needs_grad;
       context.input_widths.push_back(graph_.edges[static_cast<size_t>(edge)].width);
@@ -138,7 +139,6 @@ class Builder {
 
   Status MakeNode(const BlockType& type, const BlockOptions& options, BuildContext& context, Node<T>* node,
                   int64_t* width) {
-    const int index = static_cast<int>(graph_.nodes.size());
     const auto named = [&](const Status& status) {
       const bool has_name = status.message().find(context.name) != std::string::npos;
       return has_name ? status : status.WithContext("block '" + context.name + "'");
@@ -150,8 +150,7 @@ class Builder {
       if (!made.ok()) return named(made.status());
       node->op = std::move(*made);
       node->table = table_of_.at(node->op->table());
-      node->sparse = static_cast<int>(graph_.sparse_nodes.size());
-      graph_.sparse_nodes.push_back(index);
+      node->partial_width = node->op->partial_width();
       *width = node->op->output_width();
       return Status::Ok();
     }
@@ -160,12 +159,6 @@ class Builder {
     if (!made.ok()) return named(made.status());
     node->block = std::move(*made);
     *width = node->block->output_width();
-    node->sums_begin = graph_.num_sums;
-    graph_.num_sums += node->block->num_batch_sums();
-    if (node->block->num_batch_sums() > 0) graph_.sum_nodes.push_back(index);
-    node->shared_begin = graph_.shared_size;
-    graph_.shared_size += (static_cast<int64_t>(node->block->shared_size()) + 63) / 64 * 64;
-    for (int task = 0; task < node->block->num_prepare_tasks(); ++task) graph_.prepare_tasks.emplace_back(index, task);
     return Status::Ok();
   }
 
@@ -226,20 +219,6 @@ class Builder {
     return Status::Ok();
   }
 
-  // Backward walks the nodes from the last to the first: who writes an edge's gradient first overwrites it, the others
-  // add. The loss comes before all of them.
-  void SetAccumulation() {
-    std::vector<bool> written(graph_.edges.size(), false);
-    for (const int edge : graph_.outputs) written[static_cast<size_t>(edge)] = true;
-    for (size_t i = graph_.nodes.size(); i-- > 0;) {
-      Node<T>& node = graph_.nodes[i];
-      for (const int edge : node.inputs) {
-        node.accumulate.push_back(written[static_cast<size_t>(edge)]);
-        written[static_cast<size_t>(edge)] = true;
-      }
-    }
-  }
-
   const data::Schema& schema_;
   Graph<T> graph_;
   std::map<std::string, int> edge_of_, table_of_;
@@ -249,10 +228,58 @@ class Builder {
 }  // namespace
 
 template <class T>
+void NumberGraph(Graph<T>* graph) {
+  graph->sparse_nodes.clear();
+  graph->sum_nodes.clear();
+  graph->prepare_tasks.clear();
+  graph->num_sums = graph->shared_size = 0;
+  graph->sum_columns = graph->max_columns = graph->pooled_columns = 0;
+  for (Edge& edge : graph->edges) edge.consumers = 0;
+  for (size_t n = 0; n < graph->nodes.size(); ++n) {
+    Node<T>& node = graph->nodes[n];
+    const int index = static_cast<int>(n);
+    graph->edges[static_cast<size_t>(node.output)].producer = index;
+    for (const int edge : node.inputs) ++graph->edges[static_cast<size_t>(edge)].consumers;
+    if (node.op) {
+      node.sparse = static_cast<int>(graph->sparse_nodes.size());
+      graph->sparse_nodes.push_back(index);
+      int64_t& columns = node.op->reduction() == Reduction::kMax ? graph->max_columns : graph->sum_columns;
+      node.partial_begin = columns;
+      columns += node.partial_width;
+      node.pooled_begin = graph->pooled_columns;
+      if (!node.projections.empty()) graph->pooled_columns += node.op->partial_width();
+      continue;
+    }
+    node.sums_begin = graph->num_sums;
+    graph->num_sums += node.block->num_batch_sums();
+    if (node.block->num_batch_sums() > 0) graph->sum_nodes.push_back(index);
+    node.shared_begin = graph->shared_size;
+    graph->shared_size += (static_cast<int64_t>(node.block->shared_size()) + 63) / 64 * 64;
+    for (int task = 0; task < node.block->num_prepare_tasks(); ++task) graph->prepare_tasks.emplace_back(index, task);
+  }
+  // Backward walks the nodes from the last to the first: who writes an edge's gradient first overwrites it, the others
+  // add. The loss comes before all of them. Columns that a node has of its own nobody else writes.
+  std::vector<bool> written(graph->edges.size(), false);
+  for (const int edge : graph->outputs) written[static_cast<size_t>(edge)] = true;
+  for (size_t n = graph->nodes.size(); n-- > 0;) {
+    Node<T>& node = graph->nodes[n];
+    node.accumulate.clear();
+    for (size_t i = 0; i < node.inputs.size(); ++i) {
+      const auto edge = static_cast<size_t>(node.inputs[i]);
+      const bool whole = node.input_columns[i].size() == graph->edges[edge].width;
+      node.accumulate.push_back(whole && written[edge]);
+      written[edge] = true;
+    }
+  }
+}
+
+template <class T>
 Result<Graph<T>> BuildGraph(const NetSpec& spec, const data::Schema& schema) {
   return Builder<T>(spec, schema).Build();
 }
 
+template void NumberGraph<float>(Graph<float>*);
+template void NumberGraph<double>(Graph<double>*);
 template Result<Graph<float>> BuildGraph<float>(const NetSpec&, const data::Schema&);
 template Result<Graph<double>> BuildGraph<double>(const NetSpec&, const data::Schema&);
 

@@ -7,6 +7,7 @@
 #include "nn/block.h"
 #include "nn/net.h"
 #include "nn/params.h"
+#include "nn/projection.h"
 #include "nn/sparse_op.h"
 
 namespace sluice::nn {
@@ -28,13 +29,19 @@ template <class T>
 struct Node {
   std::string name, type;
   std::vector<int> inputs;  // edges
+  std::vector<Range> input_columns;  // per input: what it reads of the edge; all of it, or columns of its own
   int output = -1;          // edge
   std::unique_ptr<Block<T>> block;
   std::unique_ptr<SparseOp<T>> op;
   Range params;                     // of block, in the flat buffer
   int table = -1;                   // of op
   int sparse = -1;                  // index among the operators
+  int64_t partial_width = 0;        // of op: columns of its partial
   int64_t partial_begin = 0;        // of op: its first column among those that are reduced alike
+  // Of op, where products of its pooled columns travel in place of them (nn/split_graph.h): its output is then those
+  // products, side by side, and pooled_begin its first column among what all such operators pool.
+  std::vector<Projection> projections;
+  int64_t pooled_begin = 0;
   std::vector<uint8_t> accumulate;  // per input: another consumer wrote the gradient before
   int64_t sums_begin = 0;           // of its batch sums among those of the net
   int64_t shared_begin = 0;         // bytes into the shared memory of prepared weights
@@ -56,11 +63,20 @@ struct Graph {
   int64_t output_bias = -1;  // offset, or -1
   int64_t num_sums = 0;
   int64_t sum_columns = 0, max_columns = 0;  // of the operators' partials
+  int64_t pooled_columns = 0;                // of the operators with projections
+  PartialForm form = PartialForm::kWhole;
+  std::vector<std::string> form_notes;       // FormCosts::notes
   int64_t shared_size = 0;
   std::vector<std::pair<int, int>> prepare_tasks;  // (node, task)
   std::vector<std::string> field_names;            // of the schema
 };
 
+// Everything in nodes and edges that follows from the list of nodes and what they read: who makes and reads an edge,
+// places of sums, partials and prepared weights, and which gradients are added to. REQUIRES: a topological order.
+template <class T>
+void NumberGraph(Graph<T>* graph);
+
+// The graph as written (form kWhole).
 // Errors: kInvalidArgument naming block and edge: a name twice, an unknown block type or edge, a cycle, a block whose
 // output is not used, an output whose width is not the number of labels; and what the blocks' makers refuse.
 template <class T>

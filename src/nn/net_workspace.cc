@@ -40,8 +40,8 @@ void Net<T>::Workspace::Plan() {
     const Node<T>& node = graph_.nodes[static_cast<size_t>(index)];
     Place partial, grad;
     if (!node.op->FinishIsIdentity()) {
-      partial = NewPlace(node.op->partial_width(), true);
-      grad = NewPlace(node.op->partial_width(), true);
+      partial = NewPlace(node.partial_width, true);
+      grad = NewPlace(node.partial_width, true);
     }
     partial_places_.push_back(partial);
     partial_grad_places_.push_back(grad);
@@ -167,8 +167,9 @@ void Net<T>::Workspace::BindIos(Slot* slot, int slot_index, Range samples) {
     if (!node.block) continue;
     for (size_t i = 0; i < node.inputs.size(); ++i) {
       const auto edge = static_cast<size_t>(node.inputs[i]);
-      io.in[i] = slot->edges[edge];
-      io.in_grad[i] = graph_.edges[edge].needs_grad ? slot->edge_grads[edge] : Matrix<T>{};
+      const Range columns = node.input_columns[i];
+      io.in[i] = slot->edges[edge].Columns(columns);
+      io.in_grad[i] = graph_.edges[edge].needs_grad ? slot->edge_grads[edge].Columns(columns) : Matrix<T>{};
     }
     io.out = slot->edges[static_cast<size_t>(node.output)];
     io.out_grad = slot->edge_grads[static_cast<size_t>(node.output)];

@@ -127,6 +127,14 @@ void Dlrm(Expansion& e) {
   e.AddDeep("top", "interaction", e.config.top_mlp);
 }
 
+// Wang et al. 2017: the cross network with weight vectors beside an MLP; its last layer as below.
+void Dcn(Expansion& e) {
+  const std::string input = e.AddDeepInput();
+  e.Add("cross", "vector_cross", {input}, {{"layers", e.config.cross_layers}});
+  e.AddDeep("cross_logit", "cross", {});
+  e.AddDeep("deep", input, e.config.mlp);
+}
+
 // Wang et al. 2021, parallel structure. The last layer over [cross | deep] is a sum of one over each.
 void DcnV2(Expansion& e) {
   const std::string input = e.AddDeepInput();
@@ -152,7 +160,8 @@ struct Preset {
 const std::map<std::string, Preset>& Presets() {
   static const std::map<std::string, Preset> presets = {
       {"lr", {Lr}},   {"fm", {Fm, 1}},     {"wide_deep", {WideDeep}}, {"deepfm", {DeepFm, 1}},
-      {"dnn", {Dnn}}, {"dlrm", {Dlrm, 1}}, {"dcnv2", {DcnV2}},        {"xdeepfm", {XDeepFm, 1}}};
+      {"dnn", {Dnn}}, {"dlrm", {Dlrm, 1}}, {"dcn", {Dcn}},            {"dcnv2", {DcnV2}},
+      {"xdeepfm", {XDeepFm, 1}}};
   return presets;
 }
 
@@ -169,6 +178,8 @@ Status CheckSettings(const ModelConfig& config, const Preset& preset, const data
   const bool has_wide = config.preset == "wide_deep" || config.preset == "deepfm" || config.preset == "xdeepfm";
   if (config.separate_wide && !has_wide)
     return InvalidArgument("model.separate_wide is for wide_deep, deepfm and xdeepfm; the preset is {}", config.preset);
+  if (config.preset == "dcn" && config.cross_rank > 0)
+    return InvalidArgument("model.cross_rank is for dcnv2: the cross layers of dcn have weight vectors, not matrices");
   return Status::Ok();
 }
 

@@ -134,6 +134,15 @@ def dcnv2(dense, tables, batch, options):
     return bias(dense) + mlp(dense, "cross_logit", cross(dense, x))[:, 0] + mlp(dense, "deep", x)[:, 0]
 
 
+def dcn(dense, tables, batch, options):
+    """Layer by layer as in the paper: x = x0 (x . w) + b + x."""
+    x0 = features(batch, pooled(tables["embedding"], batch, options["pooling"]))
+    x = x0
+    for w, b in zip(dense["cross/weight"].T, dense["cross/bias"]):
+        x = x0 * jnp.dot(x, w)[:, None] + b + x
+    return bias(dense) + mlp(dense, "cross_logit", x)[:, 0] + mlp(dense, "deep", x0)[:, 0]
+
+
 def cin(dense, x0):
     x, out = x0, []
     for layer in sorted({key.split("/")[1] for key in dense if key.startswith("cin/")}):
@@ -149,8 +158,8 @@ def xdeepfm(dense, tables, batch, options):
             + mlp(dense, "cin_logit", cin(dense, vectors))[:, 0] + mlp(dense, "deep", features(batch, vectors))[:, 0])
 
 
-MODELS = {"lr": lr, "fm": fm, "wide_deep": wide_deep, "deepfm": deepfm, "dnn": dnn, "dlrm": dlrm, "dcnv2": dcnv2,
-          "xdeepfm": xdeepfm}
+MODELS = {"lr": lr, "fm": fm, "wide_deep": wide_deep, "deepfm": deepfm, "dnn": dnn, "dlrm": dlrm, "dcn": dcn,
+          "dcnv2": dcnv2, "xdeepfm": xdeepfm}
 
 
 def loss(name, dense, tables, batch, options):

@@ -19,6 +19,7 @@ MODELS = {
     "dnn_sqrtn": {"preset": "dnn", "pooling": "sqrtn"},
     "dnn_max": {"preset": "dnn", "pooling": "max"},
     "dlrm": {"preset": "dlrm"},
+    "dcn": {"preset": "dcn"},
     "dcnv2": {"preset": "dcnv2"},
     "dcnv2_low_rank": {"preset": "dcnv2", "cross_rank": 3},
     "xdeepfm": {"preset": "xdeepfm"},
