@@ -36,10 +36,10 @@ def peer_commands(workload, precision, seconds):
             for v in variants]
 
 
-def run_ours(options, workload, precision, roofline):
+def run_ours(options, workload, precision, roofline, sets=()):
     file = options.out / f"{workload}-{precision}.json"
     sets = [f"precision={precision}", f"bench.seconds={options.seconds}", "bench.rounds=3",
-            f"bench.roofline={str(roofline).lower()}", *options.set]
+            f"bench.roofline={str(roofline).lower()}", *sets, *options.set]
     command = [SLUICE, "bench", str(ROOT / "benchmarks" / "system" / f"{workload}.yaml"), "--json", str(file)]
     subprocess.run(command + [part for s in sets for part in ("--set", s)], check=True, stdout=subprocess.DEVNULL)
     return json.loads(file.read_text())
@@ -51,6 +51,18 @@ def run_peer(command):
         print(f"peer failed: {' '.join(command)}\n{done.stderr[-500:]}", file=sys.stderr)
         return None
     return json.loads(done.stdout.strip().splitlines()[-1])
+
+
+def print_scaling(options, workload):
+    """Two threads against one, in turn, beside what products alone gain."""
+    ratios, products = [], []
+    for _ in range(options.rounds):
+        one, two = (run_ours(options, workload, "fp32", True, [f"threads={n}"]) for n in (1, 2))
+        ratios.append(two["samples_per_s"] / one["samples_per_s"])
+        products.append(two["machine"]["gemm_gflops"] / one["machine"]["gemm_gflops"])
+    ratio, product = statistics.median(ratios), statistics.median(products)
+    print(f"{workload.upper():<4}two threads {ratio:.2f}x one ({min(ratios):.2f}-{max(ratios):.2f}); products {product:.2f}x "
+          f"({min(products):.2f}-{max(products):.2f}); of theirs {ratio / product:.2f}", flush=True)
 
 
 def measure(options, workload, precision):
@@ -122,6 +134,7 @@ def main():
     parser.add_argument("--seconds", type=float, default=2.0, help="of each timed stretch (default 2)")
     parser.add_argument("--precision", action="append", choices=["fp32", "bf16"], help="default: both")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="further settings of every run")
+    parser.add_argument("--scaling", action="store_true", help="instead: two threads against one")
     parser.add_argument("--out", type=pathlib.Path, default=ROOT / "out" / "bench")
     options = parser.parse_args()
     workloads = [name.lower() for name in options.workloads] or list(WORKLOADS)
@@ -129,6 +142,10 @@ def main():
         if name not in WORKLOADS:
             parser.error(f"no workload {name}; there are {', '.join(WORKLOADS)}")
     options.out.mkdir(parents=True, exist_ok=True)
+    if options.scaling:
+        for workload in workloads:
+            print_scaling(options, workload)
+        return
     print(f"{'':<10}{'samples/s':>11}{'spread':>20}{'runs':>5}{'roof':>7}{'a core':>11}{'cores':>6}{'B/row':>7}  against")
     results, rows = [], []
     for workload in workloads:
