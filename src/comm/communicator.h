@@ -67,6 +67,9 @@ class Communicator {
   // counts[r] goes to rank r; returns what each rank gave me. 8 (N - 1) bytes sent by each rank.
   Result<std::vector<int64_t>> ExchangeCounts(std::span<const int64_t> counts, Traffic traffic);
 
+  // This rank leaves because of `status`; as Transport::Fail. May be called while another thread waits in an operation.
+  Status Fail(const Status& status) { return transport_->Fail(status); }
+
   Status Broadcast(std::span<std::byte> data, int root, Traffic traffic);
   Status Barrier();
 

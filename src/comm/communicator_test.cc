@@ -71,5 +71,25 @@ TEST(CommunicatorFaultTest, LengthsThatDoNotMatchAreAnError) {
   });
 }
 
+// Ranks that wait in a collective, on any communicator of the group, hear of another's failure at once.
+TEST(FailTest, EndsTheWaitsOfAllRanksWithTheFirstFailure) {
+  const auto start = Clock::now();
+  RunRankThreads(4, std::chrono::seconds(60), [](Communicator& comm) {
+    auto other = comm.Duplicate();
+    ASSERT_TRUE(other.ok());
+    Status status;
+    if (comm.rank() == 2) {
+      std::this_thread::sleep_for(std::chrono::milliseconds(50));
+      status = comm.Fail(NumericError("rank 2: not finite"));
+      EXPECT_EQ(comm.Fail(IoError("later")).message(), "rank 2: not finite");
+    } else {
+      status = comm.rank() == 0 ? comm.Barrier() : other.value()->Barrier();
+    }
+    EXPECT_EQ(status.code(), StatusCode::kNumeric);
+    EXPECT_EQ(status.message(), "rank 2: not finite");
+  });
+  EXPECT_LT(Clock::now() - start, std::chrono::seconds(20));
+}
+
 }  // namespace
 }  // namespace sluice::comm

@@ -1,6 +1,7 @@
 #include "comm/in_process.h"
 
 #include <algorithm>
+#include <atomic>
 #include <condition_variable>
 #include <cstring>
 #include <deque>
@@ -19,11 +20,29 @@ struct Message {
   State state = State::kPosted;
 };
 
+struct Hub;
+
+// The first failure of a rank, seen by all groups that these ranks form.
+struct Failure {
+  std::atomic<bool> failed{false};
+  std::mutex mutex;   // taken before any hub's
+  Status status;
+  std::vector<std::weak_ptr<Hub>> hubs;
+
+  Status Get() {
+    std::lock_guard lock(mutex);
+    return status;
+  }
+};
+
 // Mailboxes of one group of ranks.
 struct Hub {
-  explicit Hub(int size) : num_ranks(size), boxes(static_cast<size_t>(size) * size) {}
+  Hub(int size, std::shared_ptr<Failure> f)
+      : num_ranks(size), failure(std::move(f)), boxes(static_cast<size_t>(size) * size) {}
+  bool failed() const { return failure->failed.load(std::memory_order_relaxed); }
 
   int num_ranks;
+  std::shared_ptr<Failure> failure;
   std::mutex mutex;
   std::condition_variable changed;
   std::vector<std::deque<std::shared_ptr<Message>>> boxes;   // [from * size + to]
@@ -59,7 +78,11 @@ class SendRequest : public Request {
   }
   Status Wait(Deadline deadline) override {
     std::unique_lock lock(hub_->mutex);
-    if (hub_->changed.wait_until(lock, deadline, [&] { return message_->state == Message::State::kTaken; })) return Status::Ok();
+    const bool ended = hub_->changed.wait_until(
+        lock, deadline, [&] { return message_->state == Message::State::kTaken || hub_->failed(); });
+    if (message_->state == Message::State::kTaken) return Status::Ok();
+    lock.unlock();
+    if (ended) return hub_->failure->Get();
     return {StatusCode::kUnavailable, fmt::format("rank {} did not take a message from rank {} in time", to_, from_)};
   }
 
@@ -76,7 +99,12 @@ class ReceiveRequest : public Request {
   Status Wait(Deadline deadline) override {
     std::unique_lock lock(hub_->mutex);
     auto& box = hub_->Box(from_, to_);
-    if (!hub_->changed.wait_until(lock, deadline, [&] { return !box.empty(); }))
+    const bool ended = hub_->changed.wait_until(lock, deadline, [&] { return !box.empty() || hub_->failed(); });
+    if (hub_->failed()) {
+      lock.unlock();
+      return hub_->failure->Get();
+    }
+    if (!ended)
       return {StatusCode::kUnavailable, fmt::format("rank {} sent nothing to rank {} in time", from_, to_)};
     const auto message = box.front();
     box.pop_front();
@@ -122,17 +150,46 @@ class InProcessTransport : public Transport {
       for (const auto& [rank, c] : hub_->split_arrived) hub_->split_members[c].push_back(rank);
       for (auto& [c, members] : hub_->split_members) {
         std::sort(members.begin(), members.end());
-        hub_->split_hubs[c] = std::make_shared<Hub>(static_cast<int>(members.size()));
+        hub_->split_hubs[c] = std::make_shared<Hub>(static_cast<int>(members.size()), hub_->failure);
       }
       hub_->split_arrived.clear();
       ++hub_->split_round;
       hub_->changed.notify_all();
-    } else if (!hub_->changed.wait_for(lock, std::chrono::seconds(30), [&] { return hub_->split_round != round; })) {
+    } else if (!hub_->changed.wait_for(lock, std::chrono::seconds(30),
+                                       [&] { return hub_->split_round != round || hub_->failed(); })) {
       return Status{StatusCode::kUnavailable, "not every rank took part in a split of the communicator in time"};
+    } else if (hub_->split_round == round) {
+      lock.unlock();
+      return hub_->failure->Get();
     }
     const auto& members = hub_->split_members[color];
     const int index = static_cast<int>(std::find(members.begin(), members.end(), rank_) - members.begin());
-    return std::unique_ptr<Transport>(std::make_unique<InProcessTransport>(hub_->split_hubs[color], index));
+    const std::shared_ptr<Hub> hub = hub_->split_hubs[color];
+    lock.unlock();
+    Register(hub);
+    return std::unique_ptr<Transport>(std::make_unique<InProcessTransport>(hub, index));
+  }
+
+  Status Fail(const Status& status) override {
+    Failure& failure = *hub_->failure;
+    std::lock_guard lock(failure.mutex);
+    if (failure.failed) return failure.status;
+    failure.status = status;
+    failure.failed = true;
+    for (const auto& weak : failure.hubs) {
+      const auto hub = weak.lock();
+      if (hub == nullptr) continue;
+      // A waiter is either before its check of `failed`, which then holds, or asleep.
+      { std::lock_guard hub_lock(hub->mutex); }
+      hub->changed.notify_all();
+    }
+    return status;
+  }
+
+  // So that a failure wakes those who wait in this group. Once for each rank does no harm.
+  static void Register(const std::shared_ptr<Hub>& hub) {
+    std::lock_guard lock(hub->failure->mutex);
+    hub->failure->hubs.push_back(hub);
   }
 
  private:
@@ -143,7 +200,8 @@ class InProcessTransport : public Transport {
 }  // namespace
 
 std::vector<std::unique_ptr<Transport>> MakeInProcessTransports(int size) {
-  auto hub = std::make_shared<Hub>(size);
+  auto hub = std::make_shared<Hub>(size, std::make_shared<Failure>());
+  InProcessTransport::Register(hub);
   std::vector<std::unique_ptr<Transport>> transports;
   for (int r = 0; r < size; ++r) transports.push_back(std::make_unique<InProcessTransport>(hub, r));
   return transports;

@@ -38,6 +38,11 @@ class Transport {
 
   // A transport of its own among the ranks that give the same color, ranked by their rank here. Collective.
   virtual Result<std::unique_ptr<Transport>> Split(int color) = 0;
+
+  // This rank leaves because of `status`. Where ranks share memory, every wait of every rank of the group, and of groups
+  // split from it or that it was split from, ends with `status` from now on; the first failure of a group stays. Processes
+  // learn it from the heartbeat. From any thread. Returns the group's failure.
+  virtual Status Fail(const Status& status) { return status; }
 };
 
 }  // namespace sluice::comm

@@ -16,6 +16,8 @@ std::string Encode(const Status& status) {
 }
 Status Decode(const std::string& text) {
   if (text.empty()) return DataLoss("a rank sent an empty status");
+  if (text[0] < 0 || text[0] > static_cast<char>(StatusCode::kInternal))
+    return DataLoss("a rank sent a status of unknown code {}", static_cast<int>(text[0]));
   return Status(static_cast<StatusCode>(text[0]), text.substr(1));
 }
 
@@ -35,12 +37,21 @@ Result<std::unique_ptr<Ranks>> Ranks::Make(std::unique_ptr<comm::Transport> tran
   return ranks;
 }
 
-Status Ranks::WatchPeers(std::function<void(int)> on_silence) {
+void Ranks::WatchPeers(comm::Heartbeat::OnLost on_lost) {
   const auto timeout = control_->timeout();
   const auto interval = std::clamp(timeout / 10, std::chrono::milliseconds(20), std::chrono::milliseconds(1000));
-  heartbeat_ = std::make_unique<comm::Heartbeat>(std::move(heartbeat_transport_), interval, timeout,
-                                                 std::move(on_silence));
-  return Status::Ok();
+  heartbeat_ = std::make_unique<comm::Heartbeat>(std::move(heartbeat_transport_), interval, timeout, std::move(on_lost));
+}
+
+Status Ranks::Leave(const Status& status) {
+  if (status.ok() || status.code() == StatusCode::kCancelled || agreed_) return status;
+  agreed_ = true;
+  const std::string name = fmt::format("rank {}", rank());
+  if (heartbeat_ == nullptr) return control_->Fail(status.WithContext(name));
+  if (status.code() == StatusCode::kUnavailable)
+    heartbeat_->WaitForWord(std::min(control_->timeout(), std::chrono::milliseconds(1000)));
+  heartbeat_->Abort(status);
+  return status.WithContext(name);
 }
 
 Result<std::string> Ranks::Share(const Result<std::string>& leaders) {
@@ -51,7 +62,7 @@ Result<std::string> Ranks::Share(const Result<std::string>& leaders) {
   if (length < 1 || length > (int64_t{1} << 32)) return DataLoss("rank 0 announces {} bytes", length);
   text.resize(static_cast<size_t>(length));
   SLUICE_RETURN_IF_ERROR(control_->Broadcast(Bytes(&text), 0, Traffic::kControl));
-  SLUICE_RETURN_IF_ERROR(Decode(text));
+  SLUICE_RETURN_IF_ERROR(LeaveTogether(Decode(text)));
   return text.substr(1);
 }
 
@@ -78,7 +89,7 @@ Status Ranks::Agree(const Status& mine) {
   SLUICE_ASSIGN_OR_RETURN(const auto texts, Collect(Encode(mine)));
   for (int r = 0; r < size(); ++r) {
     const Status status = Decode(texts[static_cast<size_t>(r)]);
-    if (!status.ok()) return status.WithContext(fmt::format("rank {}", r));
+    if (!status.ok()) return LeaveTogether(status.WithContext(fmt::format("rank {}", r)));
   }
   return Status::Ok();
 }

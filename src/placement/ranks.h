@@ -1,7 +1,6 @@
 #pragma once
 
 #include <chrono>
-#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -22,8 +21,18 @@ class Ranks {
  public:
   static Result<std::unique_ptr<Ranks>> Make(std::unique_ptr<comm::Transport> transport,
                                              std::chrono::milliseconds timeout);
-  // From now on calls `on_silence` once when a rank was not heard of for the timeout.
-  Status WatchPeers(std::function<void(int rank)> on_silence);
+  // For ranks that are processes: from now on calls `on_lost` once, on another thread, when a rank was not heard of for the
+  // timeout or left with a failure of its own.
+  void WatchPeers(comm::Heartbeat::OnLost on_lost);
+  // This rank is about to leave because of `status`: tells the others, unless an agreement told them already or all leave
+  // alike (kCancelled). Returns what to report: the group's first failure, naming its rank, where ranks are threads. Where
+  // they are processes and `status` is a lost peer, on_lost comes first if it has a better explanation.
+  Status Leave(const Status& status);
+  // `status` is known to be that of every rank, as Agree's is.
+  Status LeaveTogether(const Status& status) {
+    agreed_ = agreed_ || !status.ok();
+    return status;
+  }
 
   int rank() const { return control_->rank(); }
   int size() const { return control_->size(); }
@@ -48,6 +57,7 @@ class Ranks {
   std::unique_ptr<comm::Transport> heartbeat_transport_;
   std::unique_ptr<comm::Communicator> control_, worker_, host_, dense_;
   std::unique_ptr<comm::Heartbeat> heartbeat_;
+  bool agreed_ = false;   // every rank knows why it leaves
 };
 
 }  // namespace sluice::placement
