@@ -39,13 +39,6 @@ Status Unexpected(const CLI::App& root) {
   return Usage(fmt::format("unknown option {}; did you mean {}?", config::Shown(word), nearest), name);
 }
 
-// One line, whatever the message holds.
-std::string OneLine(std::string text) {
-  while (!text.empty() && (text.back() == '\n' || text.back() == ' ')) text.pop_back();
-  std::replace(text.begin(), text.end(), '\n', ' ');
-  return text;
-}
-
 }  // namespace
 
 void Verb::Argument(const std::string& name, std::string* value, const std::string& text, bool required) {

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <string>
 #include <string_view>
 
 #include "base/status.h"
@@ -11,6 +12,9 @@ Status Print(std::string_view text);
 
 // The same, ending with one newline.
 Status PrintLine(std::string_view text);
+
+// A message as one line, whatever it holds.
+std::string OneLine(std::string text);
 
 // Text to a file, which is written aside and renamed, or to standard output for "-".
 Status WriteOutput(const std::string& path, std::string_view text);

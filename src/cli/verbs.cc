@@ -4,6 +4,7 @@ namespace sluice::cli {
 
 void AddVerbs(Application* application) {
   AddTrain(application);
+  AddLaunch(application);
   AddEval(application);
   AddPredict(application);
   AddExport(application);

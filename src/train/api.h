@@ -57,10 +57,12 @@ struct TrainReport {
 //              checkpoint when InterruptFlag was set.
 Result<TrainReport> Train(const RunConfig& config, const TrainOptions& options);
 // This process as one rank of those that an MPI launcher started; collective. Only rank 0's report counts.
-// Errors       also kInvalidArgument where ranks have different configurations, naming what differs; kUnavailable naming a
-//              rank that was lost. `on_silence`: called once, on another thread, when a rank was silent for the timeout.
+// Errors       also kInvalidArgument where ranks differ in version, configuration, data files or, in deterministic mode,
+//              processor, naming what; kUnavailable naming a rank that was lost; what another rank failed with, naming it.
+//              `on_lost`: called once, on another thread, when another rank was silent for the timeout or failed; it should
+//              end the process, whose own thread may wait for that rank.
 Result<TrainReport> TrainAsRank(const RunConfig& config, const TrainOptions& options,
-                                std::function<void(int rank)> on_silence);
+                                std::function<void(int rank, const Status& why)> on_lost);
 
 // The metrics as one line of text, and as the members of metrics.json (undefined ones left out).
 std::string ToText(const metric::Metrics& metrics);

@@ -17,6 +17,7 @@
 #include "placement/strategy.h"
 #include "telemetry/progress.h"
 #include "train/api.h"
+#include "train/peers.h"
 #include "train/run_folder.h"
 #include "train/trainer.h"
 #include "train/warm_start.h"
@@ -94,21 +95,10 @@ template <class T>
 Result<TrainReport> TrainAs(const RunConfig& config, const RunFolder& folder, const TrainOptions& options,
                             placement::Ranks* ranks) {
   SLUICE_ASSIGN_OR_RETURN(const auto trainer, Trainer<T>::Make(config, folder, options, ranks));
-  return trainer->Run();
-}
-
-// Every rank has rank 0's settings, or learns in what they differ.
-Status CompareConfigs(const RunConfig& config, placement::Ranks* ranks) {
-  SLUICE_ASSIGN_OR_RETURN(const std::string leaders, ranks->Share(config::ToYaml(config)));
-  Status status;
-  if (leaders != config::ToYaml(config)) {
-    RunConfig other;
-    SLUICE_RETURN_IF_ERROR(config::ReadText(leaders, "rank 0's configuration", {}, &other));
-    const std::string difference = FirstDifference(config, other);
-    status = InvalidArgument("its configuration is not that of rank 0: {}",
-                             difference.empty() ? "threads, logs or checkpoints differ" : difference);
-  }
-  return ranks->Agree(status);
+  auto report = trainer->Run();
+  // Before the trainer's threads are waited for, which may themselves wait for the other ranks.
+  if (!report.ok() && ranks != nullptr) return ranks->Leave(report.status());
+  return report;
 }
 
 // The folder that rank 0 opened.
@@ -135,11 +125,15 @@ std::chrono::milliseconds Timeout(const RunConfig& config) {
   return std::chrono::milliseconds(static_cast<int64_t>(config.strategy.timeout_s * 1000));
 }
 
-Result<TrainReport> TrainWithRanks(const RunConfig& config, const TrainOptions& options, placement::Ranks* ranks) {
+Result<TrainReport> TrainByRanks(RunConfig config, const TrainOptions& options, placement::Ranks* ranks) {
   try {
-    SLUICE_RETURN_IF_ERROR(CompareConfigs(config, ranks));
-    SLUICE_RETURN_IF_ERROR(Validate(config));
-    SLUICE_RETURN_IF_ERROR(ValidateForRanks(config));
+    const bool processes = options.ranks == 1;   // threads of one process have its configuration, files and processors
+    if (processes) SLUICE_RETURN_IF_ERROR(CheckPeers(config, ranks));
+    SLUICE_RETURN_IF_ERROR(ranks->LeaveTogether(Validate(config)));
+    SLUICE_RETURN_IF_ERROR(ranks->LeaveTogether(ValidateForRanks(config)));
+    if (processes) {
+      SLUICE_ASSIGN_OR_RETURN(config.threads, AgreeOnThreads(config, ranks));
+    }
     SLUICE_ASSIGN_OR_RETURN(const RunFolder folder, ShareRunFolder(config, options, ranks));
     return config.precision == "fp64" ? TrainAs<double>(config, folder, options, ranks)
                                       : TrainAs<float>(config, folder, options, ranks);
@@ -150,7 +144,14 @@ Result<TrainReport> TrainWithRanks(const RunConfig& config, const TrainOptions& 
   }
 }
 
-// Threads as ranks. A failure that other ranks saw only as silence comes first.
+// A rank that fails tells the others why.
+Result<TrainReport> TrainWithRanks(const RunConfig& config, const TrainOptions& options, placement::Ranks* ranks) {
+  auto report = TrainByRanks(config, options, ranks);
+  if (!report.ok()) return ranks->Leave(report.status());
+  return report;
+}
+
+// Threads as ranks.
 Result<TrainReport> TrainOnThreads(RunConfig config, const TrainOptions& options) {
   const int threads = config.threads > 0 ? static_cast<int>(config.threads) : NumUsableProcessors();
   config.threads = std::max(1, threads / options.ranks);
@@ -166,8 +167,6 @@ Result<TrainReport> TrainOnThreads(RunConfig config, const TrainOptions& options
   }
   for (auto& thread : rank_threads) thread.join();
   for (const auto& report : reports)
-    if (!report.ok() && report.status().code() != StatusCode::kUnavailable) return report.status();
-  for (const auto& report : reports)
     if (!report.ok()) return report.status();
   return reports[0];
 }
@@ -175,10 +174,10 @@ Result<TrainReport> TrainOnThreads(RunConfig config, const TrainOptions& options
 }  // namespace
 
 Result<TrainReport> TrainAsRank(const RunConfig& config, const TrainOptions& options,
-                                std::function<void(int rank)> on_silence) {
+                                comm::Heartbeat::OnLost on_lost) {
   SLUICE_ASSIGN_OR_RETURN(auto transport, comm::MakeMpiTransport());
   SLUICE_ASSIGN_OR_RETURN(const auto ranks, placement::Ranks::Make(std::move(transport), Timeout(config)));
-  SLUICE_RETURN_IF_ERROR(ranks->WatchPeers(std::move(on_silence)));
+  ranks->WatchPeers(std::move(on_lost));
   TrainOptions mine = options;
   mine.quiet = options.quiet || !ranks->leads();
   auto report = TrainWithRanks(config, mine, ranks.get());

@@ -46,7 +46,8 @@ Result<std::unique_ptr<Trainer<T>>> Trainer<T>::Make(const RunConfig& config, co
   } catch (const StatusError& error) {
     status = error.status();
   }
-  SLUICE_RETURN_IF_ERROR(ranks != nullptr ? ranks->Agree(status) : status);
+  if (ranks != nullptr) status = status.ok() ? ranks->Agree(status) : ranks->Leave(status);
+  SLUICE_RETURN_IF_ERROR(status);
   return trainer;
 }
 
