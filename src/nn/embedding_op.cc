@@ -69,6 +69,7 @@ class Embedding final : public FieldOp<T> {
     else SLUICE_DISPATCH(AddFieldGrad<T>)(slice, column_, dim_, all, rows_range, grad, partial_grad.ld, {}, row_grads);
   }
 
+  bool has_fixed_form() const override { return true; }
   bool FixedPartial(const data::Batch& batch, const RowsView<T>& rows, Range samples,
                     Matrix<int64_t> partial) const override {
     bool good = true;

@@ -20,7 +20,6 @@ class FieldOp : public SparseOp<T> {
  public:
   const std::string& table() const override { return table_; }
   const std::vector<int>& fields() const override { return fields_; }
-  bool has_fixed_form() const override { return true; }
 
  protected:
   // Samples whose partials are computed field after field while they stay in the first-level cache.

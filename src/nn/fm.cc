@@ -72,6 +72,7 @@ class Fm final : public FieldOp<T> {
      {WeightColumn(l), partial_grad.data + q_column() + l, partial_grad.ld}, row_grads);
   }
 
+  bool has_fixed_form() const override { return true; }
   bool FixedPartial(const data::Batch& batch, const RowsView<T>& rows, Range samples,
                     Matrix<int64_t> partial) const override {
     bool good = true;

@@ -40,6 +40,7 @@ class Linear final : public FieldOp<T> {
      partial_grad.data, partial_grad.ld, {}, row_grads);
   }
 
+  bool has_fixed_form() const override { return true; }
   bool FixedPartial(const data::Batch& batch, const RowsView<T>& rows, Range samples,
                     Matrix<int64_t> partial) const override {
     bool good = true;

@@ -41,15 +41,20 @@ Status RowExchange<T>::Exchange(const std::vector<int64_t>& out_sizes, const std
 }
 
 template <class T>
-Status RowExchange<T>::Pull(const RowRoutes& routes, const std::vector<TableRows<T>>& tables, ThreadPool& pool) {
+void RowExchange<T>::MakeRoom(const std::vector<int64_t>& give, const std::vector<int64_t>& ask) {
   out_.resize(static_cast<size_t>(comm_->size()));
   in_.resize(out_.size());
-  const auto give = Plan(routes.give_begin, tables, &give_parts_);
-  const auto ask = Plan(routes.ask_begin, tables, &ask_parts_);
   for (size_t r = 0; r < out_.size(); ++r) {
     out_[r].resize(std::max(out_[r].size(), static_cast<size_t>(std::max(give[r], ask[r]))));
     in_[r].resize(out_[r].size());
   }
+}
+
+template <class T>
+Status RowExchange<T>::Pull(const RowRoutes& routes, const std::vector<TableRows<T>>& tables, ThreadPool& pool) {
+  const auto give = Plan(routes.give_begin, tables, &give_parts_);
+  const auto ask = Plan(routes.ask_begin, tables, &ask_parts_);
+  MakeRoom(give, ask);
   pool.ForEach(static_cast<int64_t>(give_parts_.size()), [&](int64_t p, int) {
     const Part& part = give_parts_[static_cast<size_t>(p)];
     const TableRows<T>& table = tables[part.table];
@@ -74,6 +79,7 @@ template <class T>
 Status RowExchange<T>::Push(const RowRoutes& routes, const std::vector<TableRows<T>>& tables, ThreadPool& pool) {
   const auto give = Plan(routes.give_begin, tables, &give_parts_);
   const auto ask = Plan(routes.ask_begin, tables, &ask_parts_);
+  MakeRoom(give, ask);
   pool.ForEach(static_cast<int64_t>(ask_parts_.size()), [&](int64_t p, int) {
     const Part& part = ask_parts_[static_cast<size_t>(p)];
     const TableRows<T>& table = tables[part.table];
@@ -105,5 +111,6 @@ Status RowExchange<T>::Push(const RowRoutes& routes, const std::vector<TableRows
 
 template class RowExchange<float>;
 template class RowExchange<double>;
+template class RowExchange<int64_t>;
 
 }  // namespace sluice::placement

@@ -23,7 +23,7 @@ struct TableRows {
 
 // Brings rows from their owners to the ranks whose samples read them, and summed gradients back.
 // Wire         one message to each rank for all tables: rows only, in the order of RowRoutes.
-// Semantics    Push sums in rank order: the result does not depend on timing.
+// Semantics    Push sums in rank order: the result does not depend on timing. T: float, double, int64_t.
 // Distributed  collective; one all-to-all each. U rows that live elsewhere: U * sum of dims * sizeof(T) bytes each way.
 template <class T>
 class RowExchange {
@@ -46,6 +46,7 @@ class RowExchange {
   // Cuts messages along `begin`; returns their lengths in elements.
   std::vector<int64_t> Plan(const std::vector<int64_t>& begin, const std::vector<TableRows<T>>& tables,
                             std::vector<Part>* parts) const;
+  void MakeRoom(const std::vector<int64_t>& give, const std::vector<int64_t>& ask);
   Status Exchange(const std::vector<int64_t>& out_sizes, const std::vector<int64_t>& in_sizes, comm::Traffic traffic);
 
   comm::Communicator* comm_;

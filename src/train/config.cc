@@ -20,11 +20,12 @@ Status Validate(const RunConfig& config) {
 }
 
 Status ValidateForRanks(const RunConfig& config) {
-  if (config.deterministic)
-    return InvalidArgument("deterministic: true is not offered with several ranks; one process gives equal bits");
   if (config.strategy.placement == "local")
     return InvalidArgument("strategy.placement: local is one process; with several ranks choose another placement, or auto");
   const placement::WireConfig& wire = config.strategy.wire;
+  if (config.deterministic && (wire.partials != "fp32" || wire.rows != "fp32" || wire.dense_gradients != "fp32"))
+    return InvalidArgument("strategy.wire: bf16 does not go with deterministic: true, since one rank sends nothing and so "
+                           "rounds nothing");
   if (config.precision == "fp64" && (wire.partials != "fp32" || wire.rows != "fp32" || wire.dense_gradients != "fp32"))
     return InvalidArgument("strategy.wire: bf16 does not go with precision fp64");
   for (const std::string& path : config.data.train)

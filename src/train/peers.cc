@@ -32,7 +32,8 @@ Status CheckPrograms(const RunConfig& config, placement::Ranks* ranks) {
   }
   // Before the settings are compared it is not known whether all ask for it, so all say what they run on.
   SLUICE_ASSIGN_OR_RETURN(const auto processors,
-                          ranks->Collect(fmt::format("{} ({})", ProcessorName(), IsaName(BestIsa()))));
+                          ranks->Collect(fmt::format("{} ({}{})", ProcessorName(), IsaName(BestIsa()),
+                                               Bf16ProductsPay() ? ", bf16 products" : "")));
   if (const int r = FirstOther(processors); r > 0 && config.deterministic) {
     return ranks->LeaveTogether(
         InvalidArgument("rank {}: runs on {}, rank 0 on {}; deterministic: true needs one kind of processor", r,

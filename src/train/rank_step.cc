@@ -40,7 +40,13 @@ RankStep<T>::RankStep(const RankContext& context, ModelState<T>* state, ThreadPo
     parts_.reduce_sums = [this](std::span<double> sums) {
       Must(comm_->AllReduce<double>(sums, ReduceOp::kSum, Traffic::kStatistics));
     };
-    parts_.gradients_final = [this](std::span<T> all, Range part) { dense_sync_.GradientsFinal(all, part); };
+    if (!state->net->deterministic())
+      parts_.gradients_final = [this](std::span<T> all, Range part) { dense_sync_.GradientsFinal(all, part); };
+  }
+  if (state->net->deterministic()) {
+    fixed_ = std::make_unique<RankFixed<T>>(context, state, pool);
+    if (!replicated())
+      parts_.reduce_dense_gradient = [this](std::span<int64_t> gradient) { fixed_->ReduceDenseGradient(gradient); };
   }
   const auto& ids = state->tables->ids();
   for (int t = 0; t < state->tables->size(); ++t) {
@@ -77,10 +83,19 @@ typename RankStep<T>::Input RankStep<T>::Forward(const WorkingSet& set, RowBuffe
     parts_.weight = 0;
     for (const float w : batch.sample_weights) parts_.weight += static_cast<double>(w);
   }
+  const Range mine = replicated() ? Range{0, batch.size}
+                                  : placement::SamplesOfRank(batch.size, comm_->rank(), comm_->size());
+  parts_.batch_begin = mine.begin;
+  parts_.batch_size = batch.size;
   if (!context_.strategy.owner_computes()) {
     state_->tables->PrepareBuffers(set.local_ids, &local_);
     Must(exchange_.Pull(set.routes, Tables(buffers, false), *pool_));
     return {&set.local, &local_.views, &parts_};
+  }
+  if (fixed_ != nullptr) {
+    parts_.has_partials = true;
+    parts_.partials = fixed_->Partials(batch, buffers->views);
+    return {replicated() ? &batch : &set.local, replicated() ? &buffers->views : &no_rows_, &parts_};
   }
   partials_.Resize(batch.size, sum_columns_, max_columns_);
   state_->net->Partials(batch, buffers->views, *pool_, partials_.view());
@@ -94,7 +109,6 @@ typename RankStep<T>::Input RankStep<T>::Forward(const WorkingSet& set, RowBuffe
   local_partials_.Resize(set.local.size, sum_columns_, 0);
   Must(comm_->ReduceScatter<T>(Span(partials_.sum), Counts(batch.size, sum_columns_), Span(local_partials_.sum),
                                ReduceOp::kSum, Traffic::kPartials, context_.strategy.partials));
-  const Range mine = placement::SamplesOfRank(batch.size, comm_->rank(), comm_->size());
   parts_.partials = {local_partials_.sum.data(), partials_.max.data() + mine.begin * max_columns_};
   return {&set.local, &no_rows_, &parts_};
 }
@@ -145,6 +159,8 @@ void RankStep<T>::Backward(const WorkingSet& set, typename nn::Net<T>::Workspace
   if (replicated()) return;
   if (context_.strategy.owner_computes()) {
     GatherPartialGradients(set, workspace);
+  } else if (fixed_ != nullptr) {
+    fixed_->PushRowGradients(set, serves_, local_, workspace, buffers);
   } else {
     LocalRowGradients(set, workspace);
     Must(exchange_.Push(set.routes, Tables(buffers, true), *pool_));
@@ -165,7 +181,8 @@ void RankStep<T>::RowGradients(const WorkingSet& set, int table, Range range,
     state_->net->RowGradients(set.batch, buffers->views, table, range, workspace, grads);
     return;
   }
-  state_->net->RowGradients(set.batch, buffers->views, table, range, partials_.view(), partial_grads_.view(), grads);
+  state_->net->RowGradients(set.batch, buffers->views, table, range, {partials_.sum.data(), max_partials()},
+                            partial_grads_.view(), grads, nn::Net<T>::row_gradient_fixed(*workspace));
 }
 
 template <class T>
@@ -175,7 +192,9 @@ double RankStep<T>::SumOverRanks(double value) {
 }
 
 template <class T>
-nn::LossSums RankStep<T>::Agree(const nn::LossSums& mine, bool wish, bool* any_wish) {
+nn::LossSums RankStep<T>::Agree(const typename nn::Net<T>::Workspace& workspace, bool wish, bool* any_wish) {
+  if (fixed_ != nullptr) return fixed_->Agree(workspace, wish, any_wish);
+  const nn::LossSums mine = nn::Net<T>::loss(workspace);
   std::array<double, 3> sums = {wish ? 1.0 : 0.0, mine.loss, mine.weight};
   // Where every rank computes all samples, each has the loss already.
   const size_t n = replicated() ? 1 : sums.size();

@@ -1,12 +1,14 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <vector>
 
 #include "base/aligned_buffer.h"
 #include "base/thread_pool.h"
 #include "nn/net.h"
 #include "placement/row_exchange.h"
+#include "train/rank_fixed.h"
 #include "train/model_state.h"
 #include "train/rank_keys.h"
 #include "train/table_set.h"
@@ -39,9 +41,10 @@ class RankStep {
                     RowBuffers<T>* buffers);
   // The sum over ranks of a number that each computed for its own rows.
   double SumOverRanks(double value);
+  double SumOverRanks(const ExactSum& sum) { return fixed_->SumOverRanks(sum); }   // deterministic mode
 
   // The loss of the global batch, from that of this rank's samples, and whether any rank has a wish.
-  nn::LossSums Agree(const nn::LossSums& mine, bool wish, bool* any_wish);
+  nn::LossSums Agree(const typename nn::Net<T>::Workspace& workspace, bool wish, bool* any_wish);
   // Logits of the global batch [batch size, num_labels] from those of this rank's samples.
   const T* GatherLogits(const WorkingSet& set, const T* mine);
 
@@ -57,6 +60,7 @@ class RankStep {
   comm::Communicator* comm_;
   ModelState<T>* state_;
   ThreadPool* pool_;
+  std::unique_ptr<RankFixed<T>> fixed_;   // deterministic mode, else null
   int64_t sum_columns_, max_columns_;
   sync::AllReduceSync<T> dense_sync_;   // idle where the dense net is replicated
   nn::StepParts<T> parts_;
@@ -70,6 +74,7 @@ class RankStep {
       max.Resize(rows * max_columns);
     }
   };
+  T* max_partials() { return fixed_ != nullptr ? fixed_->max_partials() : partials_.max.data(); }
   Columns partials_, local_partials_, partial_grads_, local_grads_;
   // Ranks with the samples compute: rows of my samples, and their gradients.
   placement::RowExchange<T> exchange_;

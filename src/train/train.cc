@@ -131,6 +131,9 @@ Result<TrainReport> TrainByRanks(RunConfig config, const TrainOptions& options, 
     if (processes) SLUICE_RETURN_IF_ERROR(CheckPeers(config, ranks));
     SLUICE_RETURN_IF_ERROR(ranks->LeaveTogether(Validate(config)));
     SLUICE_RETURN_IF_ERROR(ranks->LeaveTogether(ValidateForRanks(config)));
+    if (config.deterministic && ranks->size() > kNumChunks)
+      return ranks->LeaveTogether(InvalidArgument(
+          "deterministic: true takes at most {} ranks, one for each logical chunk of a batch", kNumChunks));
     if (processes) {
       SLUICE_ASSIGN_OR_RETURN(config.threads, AgreeOnThreads(config, ranks));
     }

@@ -6,6 +6,7 @@
 
 #include <fmt/format.h>
 
+#include "base/exact_sum.h"
 #include "train/stopwatch.h"
 #include "train/train_kernels.h"
 
@@ -49,7 +50,7 @@ void Worker<T>::Train(const WorkingSet& set) {
   times_.net_s += watch.Lap();
   if (rank_step_ != nullptr) {
     rank_step_->Backward(set, workspace_.get(), &buffers_);
-    loss_ = rank_step_->Agree(loss_, wish_, &any_wish_);
+    loss_ = rank_step_->Agree(*workspace_, wish_, &any_wish_);
     if (!rank_step_->replicated())
       logits_ = options_.gather_logits ? rank_step_->GatherLogits(set, logits_) : nullptr;
   }
@@ -129,7 +130,10 @@ void Worker<T>::Update(const WorkingSet& set) {
 
 template <class T>
 double Worker<T>::SumOfSquaresOfRows(const WorkingSet& set) {
-  // Per row, then over rows in their order: the sum does not depend on how the work was cut.
+  // Per row, then over rows in their order: the sum does not depend on how the work was cut. Deterministic mode sums so
+  // that the order does not matter, which differs with the number of ranks.
+  const bool exact = state_->net->deterministic();
+  ExactSum exact_sum;
   double sum = 0;
   for (int t = 0; t < state_->tables->size(); ++t) {
     const int64_t dim = state_->tables->need(t).dim;
@@ -140,8 +144,14 @@ double Worker<T>::SumOfSquaresOfRows(const WorkingSet& set) {
           row_squares_[row] = optim::SumOfSquares(buffers_.grads[t].data() + row * dim, dim);
       });
     }
-    for (double square : row_squares_) sum += square;
+    for (double square : row_squares_) {
+      if (exact)
+        exact_sum.Add(square);
+      else
+        sum += square;
+    }
   }
+  if (exact) return rank_step_ != nullptr ? rank_step_->SumOverRanks(exact_sum) : exact_sum.Value();
   return rank_step_ != nullptr ? rank_step_->SumOverRanks(sum) : sum;
 }
 
