@@ -2,9 +2,43 @@
 
 #include <algorithm>
 
+#include "config/schema.h"
 #include "placement/strategy.h"
 
 namespace sluice::train {
+
+RunConfig::RunConfig() = default;
+RunConfig::RunConfig(const RunConfig&) = default;
+RunConfig::RunConfig(RunConfig&&) noexcept = default;
+RunConfig& RunConfig::operator=(const RunConfig&) = default;
+RunConfig& RunConfig::operator=(RunConfig&&) noexcept = default;
+RunConfig::~RunConfig() = default;
+
+void RunConfig::Visit(config::Visitor& v) {
+  v.Field("name", name, {.text = "Name of the run, part of its folder's default name; the model's where empty."});
+  v.Field("seed", seed, {.text = "Seed of everything random: rows, parameters, dropout, shuffling.", .min = 0});
+  v.Field("deterministic", deterministic,
+          {.text = "Give the same bits for any number of threads; see docs/determinism.md for its cost."});
+  v.Field("precision", precision,
+          {.text = "Arithmetic of the dense net: bf16 products with fp32 masters and sums (where the processor "
+                   "multiplies bf16 faster), fp32, or fp64 (plain loops, for tests).",
+           .choices = {"fp32", "bf16", "fp64"}});
+  v.Field("threads", threads, {.text = "Threads that compute; 0: as many as this process may use.", .min = 0,
+                               .max = 1024, .performance_only = true});
+  v.Struct("data", data, {.text = "Where samples come from and how they are read."});
+  v.Map("features", features,
+        {.text = "Columns that the model reads, in order; C{1..26} stands for 26 names. Follows from the data's format "
+                 "where left out."});
+  v.Map("tables", tables, {.text = "Embedding tables by name; `default` holds for every table that is not named."});
+  v.Struct("model", model, {.text = "The net."});
+  v.Struct("optimizer", optimizer, {.text = "Optimizer of the dense parameters; tables choose their own."});
+  v.Struct("train", train, {.text = "The training loop."});
+  v.Struct("strategy", strategy, {.text = "How several ranks share the work; see docs/algorithms/des.md."});
+  v.Struct("service", service, {.text = "Parameter servers and their clients; see docs/algorithms/parameter-service.md."});
+  v.Struct("checkpoint", checkpoint, {.text = "Checkpoints, resuming and warm start."});
+  v.Struct("log", log, {.text = "What a run reports while it goes."});
+  v.Struct("bench", bench, {.text = "Workload of `sluice bench`."});
+}
 
 Status Validate(const RunConfig& config) {
   if (config.data.train.empty() && config.bench.data != "memory")
