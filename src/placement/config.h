@@ -11,6 +11,7 @@ struct DenseConfig {
   std::string mode = "auto";
   bool overlap = true;
   int64_t bucket_kib = 512;
+  int64_t check_every_steps = 0;
 
   template <class V>
   void Visit(V& v) {
@@ -28,6 +29,12 @@ struct DenseConfig {
              .unit = "KiB",
              .min = 1,
              .max = 1 << 20});
+    v.Field("check_every_steps", check_every_steps,
+            {.text = "Compare the dense parameters of all ranks, bit by bit, every so many steps; a difference ends the run "
+                     "with an error. 0: never.",
+             .unit = "steps",
+             .min = 0,
+             .performance_only = true});
   }
 };
 

@@ -91,6 +91,7 @@ Status Trainer<T>::Open(const RunConfig& config) {
   WorkerOptions worker_options;
   worker_options.ranks = ranks();
   worker_options.gather_logits = config.train.progressive.window > 0;
+  if (context_.ranks != nullptr) worker_options.check_replicas_every = config.strategy.dense.check_every_steps;
   worker_options.clip_norm = config.train.clip_norm;
   worker_options.clip_norm_dense = config.optimizer.clip_norm;
   worker_options.check_finite = config.train.check_finite;

@@ -7,6 +7,7 @@
 #include <fmt/format.h>
 
 #include "base/exact_sum.h"
+#include "train/replicas.h"
 #include "train/stopwatch.h"
 #include "train/train_kernels.h"
 
@@ -55,6 +56,8 @@ void Worker<T>::Train(const WorkingSet& set) {
       logits_ = options_.gather_logits ? rank_step_->GatherLogits(set, logits_) : nullptr;
   }
   Update(set);
+  if (options_.check_replicas_every > 0 && set.step % options_.check_replicas_every == 0)
+    CheckReplicas(*state_, set.step, options_.ranks->ranks->worker());
   times_.update_s += watch.Lap();
 }
 

@@ -20,6 +20,7 @@ struct WorkerOptions {
   bool check_finite = true;
   uint64_t seed = 1;
   const RankContext* ranks = nullptr;   // null: one process
+  int64_t check_replicas_every = 0;     // with several ranks: steps between comparisons of dense parameters; 0: never
   bool gather_logits = false;           // with several ranks: logits of the global batch after Train too
 };
 
