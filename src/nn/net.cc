@@ -300,10 +300,12 @@ struct Pass {
 
   void Train(T* buffers) {
     PrepareShared();
-    if (!ws.deterministic() || ws.num_pieces() == 0) {
+    if (!ws.deterministic()) {
       // A thread without pieces takes part in the sum of gradients all the same.
       const auto on_thread = [&](int thread) { ZeroGradients(0, thread); };
       pool.Run(std::ref(on_thread));
+    } else if (ws.num_pieces() == 0) {
+      ZeroGradients(0, 0);  // gradients are a piece's there, and one set stands for none
     }
     if (ReportsGradients()) {
       int working = 0;
