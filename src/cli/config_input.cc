@@ -2,8 +2,7 @@
 
 #include <algorithm>
 
-#include <fmt/ranges.h>
-
+#include "base/join.h"
 #include "config/reader.h"
 #include "config/text.h"
 #include "config/writer.h"
@@ -24,14 +23,13 @@ bool IsYamlName(const std::string& name) { return name.ends_with(".yaml") || nam
 std::string ListValue(const std::vector<std::string>& values) {
   std::vector<std::string> items;
   for (const std::string& value : values) items.push_back(config::YamlText(config::EscapeEnvironment(value)));
-  return fmt::format("[{}]", fmt::join(items, ", "));
+  return fmt::format("[{}]", Join(items, ", "));
 }
 
 Result<train::RunConfig> LoadConfig(const ConfigInput& input) {
   const auto yaml = std::count_if(input.inputs.begin(), input.inputs.end(), IsYamlName);
   if (yaml > 0 && input.inputs.size() > 1)
-    return InvalidArgument("one configuration or data files, not both and not several: {}",
-                           fmt::join(input.inputs, " "));
+    return InvalidArgument("one configuration or data files, not both and not several: {}", Join(input.inputs, " "));
 
   train::RunConfig config;
   if (yaml == 1) {

@@ -14,7 +14,7 @@
 #include <map>
 #include <set>
 
-#include <fmt/ranges.h>
+#include "base/join.h"
 
 namespace sluice::cli {
 namespace {
@@ -48,8 +48,8 @@ bool Allotted() {
   return false;
 }
 
-// Lines of the ranks on their way to standard error: reports are taken out, and a failure that every rank reports in the
-// same words is shown once.
+// Lines of the ranks on their way to standard error: reports are taken out, and a failure that every rank reports in
+// the same words is shown once.
 class Words {
  public:
   explicit Words(std::vector<RankEnd>* ends) : ends_(ends) {}
@@ -64,7 +64,7 @@ class Words {
   }
   // What is not a whole line yet.
   void Flush() {
-    if (text_.find(kReportMark) != std::string::npos && text_.size() < 100) return;   // the rest is on its way
+    if (text_.find(kReportMark) != std::string::npos && text_.size() < 100) return;  // the rest is on its way
     Show(text_);
     text_.clear();
   }
@@ -105,7 +105,7 @@ Result<pid_t> Start(const std::vector<std::string>& arguments, int* errors) {
   const pid_t pid = fork();
   if (pid < 0) return IoError("fork: {}", std::strerror(errno));
   if (pid == 0) {
-    setpgid(0, 0);   // Ctrl-C at the terminal is ours to hand on
+    setpgid(0, 0);  // Ctrl-C at the terminal is ours to hand on
     prctl(PR_SET_PDEATHSIG, SIGTERM);
     const int nothing = open("/dev/null", O_RDONLY);
     dup2(nothing, STDIN_FILENO);
@@ -125,11 +125,16 @@ std::string Described(const RankEnd& end) {
 
 StatusCode CodeOfExit(int exit_code) {
   switch (exit_code) {
-    case 2: return StatusCode::kInvalidArgument;
-    case 3: return StatusCode::kIo;
-    case 4: return StatusCode::kUnavailable;
-    case 130: return StatusCode::kCancelled;
-    default: return StatusCode::kInternal;
+    case 2:
+      return StatusCode::kInvalidArgument;
+    case 3:
+      return StatusCode::kIo;
+    case 4:
+      return StatusCode::kUnavailable;
+    case 130:
+      return StatusCode::kCancelled;
+    default:
+      return StatusCode::kInternal;
   }
 }
 
@@ -186,11 +191,13 @@ Status JudgeEnds(const std::vector<RankEnd>& ends, int ranks) {
   std::vector<std::string> parts;
   for (auto& [how, which] : ranks_by_end) {
     std::sort(which.begin(), which.end());
+    std::vector<std::string> names;
+    for (const int rank : which) names.push_back(std::to_string(rank));
     parts.push_back(static_cast<int>(which.size()) == ranks && ranks > 1
                         ? fmt::format("all {} ranks {}", ranks, how)
-                        : fmt::format("rank{} {} {}", which.size() > 1 ? "s" : "", fmt::join(which, ", "), how));
+                        : fmt::format("rank{} {} {}", which.size() > 1 ? "s" : "", Join(names, ", "), how));
   }
-  return {CodeOfExit(code), fmt::format("{}", fmt::join(parts, "; "))};
+  return {CodeOfExit(code), Join(parts, "; ")};
 }
 
 Status Launch(const LaunchPlan& plan) {
@@ -223,7 +230,8 @@ Status Launch(const LaunchPlan& plan) {
       if (interrupts > 1) deadline = now + std::chrono::seconds(5);
       interrupts_passed = interrupts;
     }
-    const bool failed = std::any_of(ends.begin(), ends.end(), [](const RankEnd& end) { return end.signal + end.exit_code != 0; });
+    const bool failed =
+        std::any_of(ends.begin(), ends.end(), [](const RankEnd& end) { return end.signal + end.exit_code != 0; });
     if (failed) deadline = std::min(deadline, now + plan.patience);
     if (now >= deadline) {
       kill(killed ? -pid : pid, killed ? SIGKILL : SIGTERM);
@@ -239,8 +247,9 @@ Status Launch(const LaunchPlan& plan) {
   if (interrupts > 1) return {StatusCode::kCancelled, "interrupted"};
   if (ends.empty()) {
     return {StatusCode::kUnavailable,
-            WIFEXITED(status) ? fmt::format("mpirun left with code {} and no rank said how it ended", WEXITSTATUS(status))
-                              : fmt::format("mpirun was killed by signal {}", WTERMSIG(status))};
+            WIFEXITED(status)
+                ? fmt::format("mpirun left with code {} and no rank said how it ended", WEXITSTATUS(status))
+                : fmt::format("mpirun was killed by signal {}", WTERMSIG(status))};
   }
   return JudgeEnds(ends, plan.ranks);
 }

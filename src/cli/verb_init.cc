@@ -1,7 +1,6 @@
 #include <algorithm>
 
-#include <fmt/ranges.h>
-
+#include "base/join.h"
 #include "base/log.h"
 #include "cli/config_input.h"
 #include "cli/csv_guess.h"
@@ -63,7 +62,7 @@ std::string FeatureText(const data::FeatureConfig& feature) {
     if (keys[i].path == "type" || keys[i].default_value != defaults[i].default_value)
       parts.push_back(keys[i].path + ": " + keys[i].default_value);
   }
-  return fmt::format("{{{}}}", fmt::join(parts, ", "));
+  return fmt::format("{{{}}}", Join(parts, ", "));
 }
 
 // "C17" is ("C", 17); -1 where a name does not end with a number that can be written back.
@@ -160,8 +159,8 @@ Status Init(const InitArguments& args) {
     feature = data::FeatureConfig();
     feature.multi = true;
   }
-  std::string yaml = fmt::format("# Made by sluice init from {}; `sluice reference` explains every key.\n",
-                                 fmt::join(args.inputs, " "));
+  std::string yaml =
+      fmt::format("# Made by sluice init from {}; `sluice reference` explains every key.\n", Join(args.inputs, " "));
   if (is_csv)
     yaml += fmt::format("# Types are inferred from the first {} lines; check label and features.\n", guess.lines);
   yaml += "seed: 1\n" + DataLines(data, is_csv ? &guess : nullptr, !data.eval.empty());

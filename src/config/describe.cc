@@ -4,8 +4,7 @@
 #include <cmath>
 #include <map>
 
-#include <fmt/ranges.h>
-
+#include "base/join.h"
 #include "config/text.h"
 #include "config/writer.h"
 
@@ -27,15 +26,17 @@ class Describer : public Visitor {
   void Field(const char* key, std::vector<std::string>& value, const Meta& meta) override {
     std::vector<std::string> items;
     for (const auto& item : value) items.push_back(YamlText(item));
-    Add(key, "list of texts", fmt::format("[{}]", fmt::join(items, ", ")), meta);
+    Add(key, "list of texts", fmt::format("[{}]", Join(items, ", ")), meta);
   }
   void Field(const char* key, std::vector<int64_t>& value, const Meta& meta) override {
-    Add(key, "list of integers", fmt::format("[{}]", fmt::join(value, ", ")), meta);
+    std::vector<std::string> items;
+    for (const int64_t item : value) items.push_back(fmt::format("{}", item));
+    Add(key, "list of integers", fmt::format("[{}]", Join(items, ", ")), meta);
   }
   void Field(const char* key, std::vector<double>& value, const Meta& meta) override {
     std::vector<std::string> items;
     for (const double item : value) items.push_back(FormatReal(item));
-    Add(key, "list of numbers", fmt::format("[{}]", fmt::join(items, ", ")), meta);
+    Add(key, "list of numbers", fmt::format("[{}]", Join(items, ", ")), meta);
   }
 
   std::vector<KeyInfo> Take() { return std::move(keys_); }
@@ -112,7 +113,7 @@ std::string Cell(const std::string& text) {
 }  // namespace
 
 std::string RangeText(const Meta& meta) {
-  if (!meta.choices.empty()) return fmt::format("one of: {}", fmt::join(meta.choices, ", "));
+  if (!meta.choices.empty()) return fmt::format("one of: {}", Join(meta.choices, ", "));
   const bool low = !std::isinf(meta.min);
   const bool high = !std::isinf(meta.max);
   if (low && high) return fmt::format("{} to {}", Number(meta.min), Number(meta.max));

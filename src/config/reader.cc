@@ -5,8 +5,7 @@
 #include <set>
 #include <tuple>
 
-#include <fmt/ranges.h>
-
+#include "base/join.h"
 #include "config/describe.h"
 #include "config/document.h"
 #include "config/text.h"
@@ -291,7 +290,7 @@ class Reader : public Visitor {
     scopes_.back().choice_problem = true;
     Report(&node, key,
            fmt::format("unknown value \"{}\"; did you mean \"{}\"? It is one of: {}", Shown(text),
-                       Nearest(text, choices), fmt::join(choices, ", ")));
+                       Nearest(text, choices), Join(choices, ", ")));
   }
 
   // Keys of the innermost map that nobody asked for.
@@ -307,7 +306,7 @@ class Reader : public Visitor {
       ReportAt(entry.place, shown, message);
       problems_.back().unknown_key = entry.key;
       if (!nearest.empty() && NameDistance(entry.key.substr(0, 100), nearest) > 2)
-        problems_.back().message += fmt::format(" Known here: {}.", fmt::join(scope.known, ", "));
+        problems_.back().message += fmt::format(" Known here: {}.", Join(scope.known, ", "));
     }
   }
 
@@ -319,7 +318,7 @@ class Reader : public Visitor {
       if (dot != std::string::npos && info.path.substr(dot + 1) == key) paths.push_back(info.path);
     }
     if (paths.empty() || paths.size() > 3) return "";
-    return fmt::format(" There is {}.", fmt::join(paths, " and "));
+    return fmt::format(" There is {}.", Join(paths, " and "));
   }
 
   std::vector<Scope> scopes_;

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "base/join.h"
 #include "base/simd.h"
 #include "data/batch_ops.h"
 #include "data/scan.h"
@@ -35,7 +36,7 @@ Status TextReader::MapColumns(const std::vector<std::string>& names) {
     const auto at = std::find(names.begin(), names.end(), plan_.columns[i]);
     if (at == names.end() && (plan_.labels_required || !is_label(i))) {
       return NotFound("{}: no column '{}'; the columns are: {}", options_.files[place_.file], plan_.columns[i],
-                      fmt::join(names, ", "));
+                      Join(names, ", "));
     }
     columns->push_back(at == names.end() ? -1 : static_cast<int>(at - names.begin()));
   }
@@ -69,7 +70,8 @@ Status TextReader::ReadHeader() {
   if (text.substr(0, 3) == "\xef\xbb\xbf") text.remove_prefix(3);
   std::vector<std::string> names;
   if (!ValidText(text.data(), text.size())) return DataLoss("{}:1: the header is not UTF-8 text", path);
-  if (!SplitCsvRecord(text, options_.separator, &names)) return DataLoss("{}:1: a quote in the header is not closed", path);
+  if (!SplitCsvRecord(text, options_.separator, &names))
+    return DataLoss("{}:1: a quote in the header is not closed", path);
   SLUICE_RETURN_IF_ERROR(MapColumns(names));
   carry_.assign(head.begin() + static_cast<int64_t>(record), head.end());
   place_.line = 2;
@@ -139,7 +141,8 @@ Status TextReader::FillBlock(Piece* piece) {
       size += n;
     }
     piece->bytes = static_cast<int64_t>(size);
-    if (at_end_of_file_ && size > 0 && buffer[size - 1] != '\n') buffer[size++] = '\n';  // so that every line ends in one
+    if (at_end_of_file_ && size > 0 && buffer[size - 1] != '\n')
+      buffer[size++] = '\n';  // so that every line ends in one
     whole = WholeRecords(buffer.data(), size, options_.quotes, options_.separator);
     if (at_end_of_file_ && whole < size && static_cast<int64_t>(size - whole) <= options_.max_line_bytes) whole = size;
     if (whole > 0 || size == 0) break;
@@ -162,7 +165,8 @@ Result<bool> TextReader::Cut(Piece* piece) {
     if (place_.file >= static_cast<int64_t>(options_.files.size())) return false;
     if (input_ == nullptr) SLUICE_RETURN_IF_ERROR(OpenFile());
     const bool tail = filter.splits() && filter.split == SampleFilter::Split::kTail;
-    if (tail && filter.side == SampleFilter::Side::kTrain && !filter.TailWants(place_.file, place_.offset)) return false;
+    if (tail && filter.side == SampleFilter::Side::kTrain && !filter.TailWants(place_.file, place_.offset))
+      return false;
     piece->Reset();
     piece->place = place_;
     piece->columns = columns_;
@@ -264,16 +268,19 @@ void TextReader::ParseSamples(const SampleRefs& samples, Piece* out) const {
     }
   }
   if (out->status.ok() && out->batch.size != samples.size)
-    out->status = Status(StatusCode::kInternal, fmt::format("{} samples were counted and {} parsed; this is a bug, please "
-                                                            "report it", samples.size, out->batch.size));
+    out->status =
+        Status(StatusCode::kInternal, fmt::format("{} samples were counted and {} parsed; this is a bug, please "
+                                                  "report it",
+                                                  samples.size, out->batch.size));
 }
 
 std::string TextReader::LineName(const Piece& piece, int64_t line_in_block) const {
   int64_t file = piece.place.file;
   int64_t line = piece.place.line + line_in_block;
   if (piece.assembled) {
-    const auto after = std::upper_bound(piece.origins.begin(), piece.origins.end(), line_in_block,
-                                        [](int64_t at, const Piece::Origin& origin) { return at < origin.line_in_text; });
+    const auto after =
+        std::upper_bound(piece.origins.begin(), piece.origins.end(), line_in_block,
+                         [](int64_t at, const Piece::Origin& origin) { return at < origin.line_in_text; });
     const Piece::Origin& origin = *(after - 1);
     file = origin.file;
     line = origin.line + line_in_block - origin.line_in_text;

@@ -1,5 +1,6 @@
 #include "nn/activation.h"
 
+#include "base/join.h"
 #include "nn/activation_kernels.h"
 
 namespace sluice::nn {
@@ -14,7 +15,7 @@ Result<Activation> ParseActivation(const std::string& name) {
   const std::vector<std::string>& names = ActivationNames();
   for (size_t i = 0; i < names.size(); ++i)
     if (names[i] == name) return static_cast<Activation>(i);
-  return InvalidArgument("activation '{}' is none of {}", name, fmt::join(names, ", "));
+  return InvalidArgument("activation '{}' is none of {}", name, Join(names, ", "));
 }
 
 template <class A>

@@ -5,10 +5,10 @@
 #include <optional>
 
 #include <fmt/format.h>
-#include <fmt/ranges.h>
 #include <nlohmann/json.hpp>
 
 #include "base/hash.h"
+#include "base/join.h"
 #include "data/features.h"
 #include "telemetry/progress.h"
 #include "train/api.h"
@@ -41,20 +41,21 @@ Result<const data::SparseField*> FindField(const OpenedCheckpoint& opened, const
     if (field.name == name) return &field;
     known.push_back(field.name);
   }
-  return NotFound("{}: the model has no sparse field {}; its fields are: {}", opened.path, name, fmt::join(known, ", "));
+  return NotFound("{}: the model has no sparse field {}; its fields are: {}", opened.path, name, Join(known, ", "));
 }
 
-// The key of a value as data writes it; for a field made from a number, of the number of its bucket; for a cross, of the
-// values of its fields with commas between them.
+// The key of a value as data writes it; for a field made from a number, of the number of its bucket; for a cross, of
+// the values of its fields with commas between them.
 Result<Key> KeyOfValue(const OpenedCheckpoint& opened, const data::SparseField& field, const std::string& value) {
   const auto& features = opened.header.features.features;
-  const auto feature = std::find_if(features.begin(), features.end(), [&](const auto& f) { return f.name == field.name; });
+  const auto feature =
+      std::find_if(features.begin(), features.end(), [&](const auto& f) { return f.name == field.name; });
   if (feature != features.end() && feature->config.type == "cross") {
     const auto& names = feature->config.crosses;
     const std::vector<std::string> values = Split(value, ',');
     if (values.size() != names.size())
       return InvalidArgument("field {} crosses {}: write as many values with commas between them", field.name,
-                             fmt::join(names, ", "));
+                             Join(names, ", "));
     Key key = field.salt;
     for (size_t i = 0; i < names.size(); ++i) {
       SLUICE_ASSIGN_OR_RETURN(const data::SparseField* part, FindField(opened, names[i]));
@@ -171,10 +172,10 @@ std::string SummaryText(const Json& json) {
   std::vector<std::string> fields;
   for (const auto& field : json.at("fields")) fields.push_back(field.at("name"));
   text += fmt::format("data        {}; labels {}\n", json.at("format").get<std::string>(),
-                      fmt::join(json.at("labels").get<std::vector<std::string>>(), ", "));
-  text += fmt::format("fields      {} ({})\n", fields.size(), fmt::join(fields, ", "));
+                      Join(json.at("labels").get<std::vector<std::string>>(), ", "));
+  text += fmt::format("fields      {} ({})\n", fields.size(), Join(fields, ", "));
   text += fmt::format("dense       {} ({})\n", json.at("dense").size(),
-                      fmt::join(json.at("dense").get<std::vector<std::string>>(), ", "));
+                      Join(json.at("dense").get<std::vector<std::string>>(), ", "));
   for (const auto& table : json.at("tables"))
     text += fmt::format("table       {}: {} rows of {} weights and {} slots, {} bytes a row, {} in memory\n",
                         table.at("name").get<std::string>(), table.at("rows").get<int64_t>(),

@@ -11,6 +11,7 @@
 #include <fmt/ranges.h>
 #include <nlohmann/json.hpp>
 
+#include "base/join.h"
 #include "checkpoint/checkpoint_reader.h"
 #include "data/open.h"
 #include "train/checkpointing.h"
@@ -25,7 +26,7 @@ using Json = nlohmann::json;
 struct OtherSpan {
   std::vector<nn::ParamInfo> params;
   std::vector<double> values;
-  std::vector<double> slots;   // slot-major over values.size()
+  std::vector<double> slots;  // slot-major over values.size()
 
   const nn::ParamInfo* Find(const std::string& name) const {
     for (const auto& param : params)
@@ -34,7 +35,8 @@ struct OtherSpan {
   }
 };
 
-Result<std::vector<double>> ReadScalars(const checkpoint::CheckpointReader& reader, const std::string& name, bool fp64) {
+Result<std::vector<double>> ReadScalars(const checkpoint::CheckpointReader& reader, const std::string& name,
+                                        bool fp64) {
   SLUICE_ASSIGN_OR_RETURN(const std::vector<std::byte> bytes, reader.Read(name));
   const size_t width = fp64 ? sizeof(double) : sizeof(float);
   std::vector<double> values(bytes.size() / width);
@@ -64,7 +66,8 @@ std::vector<nn::ParamInfo> ParseParams(const Json& json) {
   return params;
 }
 
-// Index in `theirs` of each label of `ours`; -1 where it is new. Without labels, positions correspond where sizes agree.
+// Index in `theirs` of each label of `ours`; -1 where it is new. Without labels, positions correspond where sizes
+// agree.
 Result<std::vector<int64_t>> MapDimension(const std::vector<std::string>* ours, const std::vector<std::string>* theirs,
                                           int64_t our_size, int64_t their_size) {
   std::vector<int64_t> map(static_cast<size_t>(our_size));
@@ -93,7 +96,8 @@ class DenseWarmStart {
             std::vector<std::string>* misfits) const {
     const int64_t span = layout.size();
     const int64_t other_span = static_cast<int64_t>(other.values.size());
-    const int64_t num_slots = slots != nullptr && other_span > 0 ? static_cast<int64_t>(other.slots.size()) / other_span : 0;
+    const int64_t num_slots =
+        slots != nullptr && other_span > 0 ? static_cast<int64_t>(other.slots.size()) / other_span : 0;
     for (const auto& param : layout.params()) {
       const nn::ParamInfo* theirs = other.Find(param.name);
       if (theirs == nullptr || drop_.count(param.name) > 0) {
@@ -111,7 +115,8 @@ class DenseWarmStart {
         const int64_t from = map.value()[static_cast<size_t>(i)];
         identity = identity && from == i;
         // An input that the other model did not have starts without influence.
-        values[param.offset + i] = from < 0 ? T(0) : static_cast<T>(other.values[static_cast<size_t>(theirs->offset + from)]);
+        values[param.offset + i] =
+            from < 0 ? T(0) : static_cast<T>(other.values[static_cast<size_t>(theirs->offset + from)]);
         for (int64_t s = 0; s < num_slots && from >= 0; ++s)
           slots[s * span + param.offset + i] =
               static_cast<T>(other.slots[static_cast<size_t>(s * other_span + theirs->offset + from)]);
@@ -160,14 +165,16 @@ std::map<std::string, std::string> RenamedFrom(const WarmStartConfig& warm) {
 }
 
 // Everything in `drop` must name something, and fields that both models have cannot be told apart in their table.
-Status CheckDrop(const std::set<std::string>& drop, const Json& model, const data::Schema& ours, const data::Schema& theirs,
-                 const std::map<std::string, std::string>& renamed, const std::string& path) {
+Status CheckDrop(const std::set<std::string>& drop, const Json& model, const data::Schema& ours,
+                 const data::Schema& theirs, const std::map<std::string, std::string>& renamed,
+                 const std::string& path) {
   const auto has_field = [](const data::Schema& schema, const std::string& name) {
     return std::any_of(schema.fields.begin(), schema.fields.end(), [&](const auto& f) { return f.name == name; }) ||
            std::find(schema.dense.begin(), schema.dense.end(), name) != schema.dense.end();
   };
   const auto has = [&](const char* part, const std::string& name) {
-    return std::any_of(model.at(part).begin(), model.at(part).end(), [&](const Json& j) { return j.at("name") == name; });
+    return std::any_of(model.at(part).begin(), model.at(part).end(),
+                       [&](const Json& j) { return j.at("name") == name; });
   };
   for (const auto& name : drop) {
     if (has("tables", name) || has("params", name) || has("buffers", name)) continue;
@@ -175,8 +182,10 @@ Status CheckDrop(const std::set<std::string>& drop, const Json& model, const dat
       return InvalidArgument("checkpoint.warm_start.drop: {} has no field, table or parameter {}", path, name);
     const auto renamed_to = renamed.find(name);
     if (has_field(ours, renamed_to == renamed.end() ? name : renamed_to->second))
-      return InvalidArgument("checkpoint.warm_start.drop: this model has the field {} too; to start its rows anew, give it "
-                             "another features.{}.vocabulary", name, name);
+      return InvalidArgument(
+          "checkpoint.warm_start.drop: this model has the field {} too; to start its rows anew, give it "
+          "another features.{}.vocabulary",
+          name, name);
   }
   return Status::Ok();
 }
@@ -189,10 +198,10 @@ Result<nn::NetSpec> SpecOf(const RunConfig& config, const data::Schema& schema) 
 
 std::string WarmStartReport::ToText() const {
   std::string text = fmt::format("{} rows, {} parameters as they were", rows, whole.size());
-  if (!adapted.empty()) text += fmt::format(", adapted {}", fmt::join(adapted, ", "));
-  if (!fresh.empty()) text += fmt::format(", new {}", fmt::join(fresh, ", "));
-  if (!left.empty()) text += fmt::format(", left behind table {}", fmt::join(left, ", "));
-  if (!new_slots.empty()) text += fmt::format(", another optimizer and so new slots for {}", fmt::join(new_slots, ", "));
+  if (!adapted.empty()) text += fmt::format(", adapted {}", Join(adapted, ", "));
+  if (!fresh.empty()) text += fmt::format(", new {}", Join(fresh, ", "));
+  if (!left.empty()) text += fmt::format(", left behind table {}", Join(left, ", "));
+  if (!new_slots.empty()) text += fmt::format(", another optimizer and so new slots for {}", Join(new_slots, ", "));
   return text;
 }
 
@@ -235,8 +244,8 @@ Status AdoptTransforms(const RunConfig& config, data::FittedFeatures* features) 
                                    [&](const data::FittedFeature& feature) { return feature.name == name; });
     if (ours == features->features.end()) continue;
     const std::string there = Recipe(theirs), here = Recipe(*ours);
-    const bool fitted = ours->boundaries == theirs.boundaries && ours->mean == theirs.mean &&
-                        ours->deviation == theirs.deviation;
+    const bool fitted =
+        ours->boundaries == theirs.boundaries && ours->mean == theirs.mean && ours->deviation == theirs.deviation;
     if (there != here) {
       misfits.push_back(fmt::format("field {} ({} there, {} here)", name, there, here));
     } else if (!fitted && features->format == "packed") {
@@ -248,8 +257,10 @@ Status AdoptTransforms(const RunConfig& config, data::FittedFeatures* features) 
     }
   }
   if (!misfits.empty() && !config.checkpoint.warm_start.allow_misfit)
-    return InvalidArgument("checkpoint.init_from: {} does not fit this run's fields: {}; make them equal, or set "
-                           "checkpoint.warm_start.allow_misfit", path, fmt::join(misfits, "; "));
+    return InvalidArgument(
+        "checkpoint.init_from: {} does not fit this run's fields: {}; make them equal, or set "
+        "checkpoint.warm_start.allow_misfit",
+        path, Join(misfits, "; "));
   return Status::Ok();
 }
 
@@ -294,7 +305,8 @@ Result<WarmStartReport> WarmStart(const RunConfig& config, ModelState<T>* state,
   for (int t = 0; t < state->tables->size(); ++t) {
     const auto& need = state->tables->need(t);
     const auto& tables = model.at("tables");
-    const auto found = std::find_if(tables.begin(), tables.end(), [&](const Json& j) { return j.at("name") == need.name; });
+    const auto found =
+        std::find_if(tables.begin(), tables.end(), [&](const Json& j) { return j.at("name") == need.name; });
     if (found == tables.end() || drop.count(need.name) > 0) {
       report.fresh.push_back("table " + need.name);
       continue;
@@ -303,7 +315,7 @@ Result<WarmStartReport> WarmStart(const RunConfig& config, ModelState<T>* state,
     if (their_dim != need.dim) {
       const std::vector<std::string> their_fields = found->at("fields");
       misfits.push_back(fmt::format("table {} of fields {} (width {} there, {} here)", need.name,
-                                    fmt::join(their_fields, ", "), their_dim, need.dim));
+                                    Join(their_fields, ", "), their_dim, need.dim));
       report.fresh.push_back("table " + need.name);
       continue;
     }
@@ -321,9 +333,10 @@ Result<WarmStartReport> WarmStart(const RunConfig& config, ModelState<T>* state,
     if (state->tables->FindTable(name) < 0 && drop.count(name) == 0) report.left.push_back(name);
   }
   if (!misfits.empty() && !warm.allow_misfit)
-    return InvalidArgument("checkpoint.init_from: {} does not fit this model: {}; make them equal, name them in "
-                           "checkpoint.warm_start.drop, or set checkpoint.warm_start.allow_misfit",
-                           path, fmt::join(misfits, "; "));
+    return InvalidArgument(
+        "checkpoint.init_from: {} does not fit this model: {}; make them equal, name them in "
+        "checkpoint.warm_start.drop, or set checkpoint.warm_start.allow_misfit",
+        path, Join(misfits, "; "));
   if (warm.learning_rate == "keep") {
     state->schedule.set_state(other.progress.dense_schedule);
     const auto& tables = model.at("tables");
