@@ -10,7 +10,7 @@ namespace {
 
 // Rows that one pass through the net takes: large enough for the products' kernels, small enough that a piece's
 // activations stay near the core that made them.
-constexpr int64_t kPieceRows = 1024;
+constexpr int64_t kPieceRows = 512;
 
 }  // namespace
 
