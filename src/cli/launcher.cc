@@ -78,8 +78,9 @@ class Words {
         return;
       }
     }
-    // mpirun's own, when a rank leaves without having said goodbye to it.
-    if (line.find("PMIX ERROR: BAD-PARAM in file") != std::string_view::npos) return;
+    // mpirun's own, when a rank leaves without having said goodbye to it, and when an interrupt is handed on.
+    for (const char* noise : {"PMIX ERROR: BAD-PARAM in file", "mpirun: Forwarding signal"})
+      if (line.find(noise) != std::string_view::npos) return;
     if (line.starts_with("sluice: ") && !shown_.insert(std::string(line)).second) return;
     Show(line);
   }

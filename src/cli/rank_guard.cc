@@ -61,7 +61,8 @@ int GuardRank(char** argv) {
     // Where the guard is killed, the rank is not to stay behind.
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     if (getppid() != guard) _exit(4);
-    for (const int signal : {SIGUSR1, SIGTERM, SIGINT}) std::signal(signal, SIG_DFL);
+    for (const int signal : {SIGTERM, SIGINT}) std::signal(signal, SIG_DFL);
+    std::signal(SIGUSR1, SIG_IGN);   // mpirun may hand it to the whole group of processes; the guard's SIGTERM is meant
     execv(argv[0], argv);
     std::fprintf(stderr, "sluice: %s cannot be started: %s\n", argv[0], std::strerror(errno));
     _exit(3);

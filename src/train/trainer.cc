@@ -193,7 +193,8 @@ Status Trainer<T>::Loop() {
       case Event::kEpochEnd: {
         train_s_ += telemetry::WallSeconds() - begin_s;
         SLUICE_RETURN_IF_ERROR(item.event == Event::kRest ? AtRest() : AtEpochEnd());
-        host_->Continue();
+        // Nothing is resolved for a batch that will not come: other ranks might not take part.
+        if (!stop_) host_->Continue();
         begin_s = telemetry::WallSeconds();
         break;
       }
