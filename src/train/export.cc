@@ -16,7 +16,8 @@ namespace {
 using checkpoint::DType;
 using checkpoint::TensorInfo;
 
-// What a reader needs to find a value's row: the salt of its key, and the key of the row that stands for keys without one.
+// What a reader needs to find a value's row: the salt of its key, and the key of the row that stands for keys without
+// one.
 std::string DescribeFields(const data::Schema& schema) {
   nlohmann::ordered_json fields = nlohmann::ordered_json::array();
   for (const auto& field : schema.fields)
@@ -27,15 +28,22 @@ std::string DescribeFields(const data::Schema& schema) {
   return fields.dump();
 }
 
-// Tensors: each dense parameter under its name, buffers as buffer/NAME; of table TABLE the keys as TABLE/keys [rows], in
-// the order of (shard, key), with TABLE/weights [rows, dim] and TABLE/slots [rows, slots] beside them.
+// Tensors: each dense parameter under its name, its optimizer slots as slot0/NAME and so on, buffers as buffer/NAME; of
+// table TABLE the keys as TABLE/keys [rows], in the order of (shard, key), with TABLE/weights [rows, dim] and
+// TABLE/slots [rows, slots] beside them.
 template <class T>
 Result<ExportReport> ExportAs(const OpenedCheckpoint& opened, const ExportOptions& options) {
   SLUICE_ASSIGN_OR_RETURN(const auto state, LoadModelState<T>(opened));
   const DType scalar = sizeof(T) == 8 ? DType::kF64 : DType::kF32;
   std::vector<TensorInfo> tensors;
   for (const auto& param : state->net->params().params()) tensors.push_back({param.name, scalar, param.shape});
-  for (const auto& param : state->net->buffers().params()) tensors.push_back({"buffer/" + param.name, scalar, param.shape});
+  for (const auto& param : state->net->buffers().params())
+    tensors.push_back({"buffer/" + param.name, scalar, param.shape});
+  const int64_t span = state->params.size();
+  const int64_t num_slots = options.slots && span > 0 ? state->slots.size() / span : 0;
+  for (int64_t s = 0; s < num_slots; ++s)
+    for (const auto& param : state->net->params().params())
+      tensors.push_back({fmt::format("slot{}/{}", s, param.name), scalar, param.shape});
   const size_t first_table = tensors.size();
   ExportReport report;
   if (options.tables) {
@@ -62,11 +70,15 @@ Result<ExportReport> ExportAs(const OpenedCheckpoint& opened, const ExportOption
   SLUICE_ASSIGN_OR_RETURN(const auto writer, checkpoint::SafetensorsWriter::Create(options.output, tensors, metadata));
   size_t index = 0;
   for (const auto& param : state->net->params().params())
-    SLUICE_RETURN_IF_ERROR(
-        writer->Append(index++, std::span<const T>(state->params.data() + param.offset, static_cast<size_t>(param.size))));
+    SLUICE_RETURN_IF_ERROR(writer->Append(
+        index++, std::span<const T>(state->params.data() + param.offset, static_cast<size_t>(param.size))));
   for (const auto& param : state->net->buffers().params())
-    SLUICE_RETURN_IF_ERROR(
-        writer->Append(index++, std::span<const T>(state->buffers.data() + param.offset, static_cast<size_t>(param.size))));
+    SLUICE_RETURN_IF_ERROR(writer->Append(
+        index++, std::span<const T>(state->buffers.data() + param.offset, static_cast<size_t>(param.size))));
+  for (int64_t s = 0; s < num_slots; ++s)
+    for (const auto& param : state->net->params().params())
+      SLUICE_RETURN_IF_ERROR(writer->Append(
+          index++, std::span<const T>(state->slots.data() + s * span + param.offset, static_cast<size_t>(param.size))));
   index = first_table;
   for (int t = 0; options.tables && t < state->tables->size(); ++t) {
     const auto& table = state->tables->table(t);

@@ -1,7 +1,7 @@
 """The models, written from their papers' formulas in JAX: an independent implementation for comparison.
 
-A model is a function (dense, tables, batch) -> logits [B]. `dense` maps parameter names to arrays; `tables` maps a
-table's name to its rows [U, dim]; `batch` holds
+A model is a function (dense, tables, batch) -> logits [B], or [B, labels] where it is written for several. `dense` maps
+parameter names to arrays; `tables` maps a table's name to its rows [U, dim]; `batch` holds
   x        [B, n_dense]           numeric features
   index    per field [B, K]       row of each occurrence, 0 where padded
   weight   per field [B, K]       weight of each occurrence
@@ -64,6 +64,10 @@ def flat(vectors):
     return vectors.reshape(vectors.shape[0], -1)
 
 
+def num_labels(dense):
+    return dense["output/bias"].shape[0]
+
+
 def dense_linear(dense, batch):
     return (batch["x"] @ dense["linear_dense/weight"])[:, 0]
 
@@ -77,6 +81,9 @@ def features(batch, vectors):
 
 
 def lr(dense, tables, batch, options):
+    if num_labels(dense) > 1:
+        columns = [linear(tables["wide"][:, l], batch) for l in range(num_labels(dense))]
+        return dense["output/bias"] + jnp.stack(columns, axis=1) + batch["x"] @ dense["linear_dense/weight"]
     return bias(dense) + linear(tables["wide"][:, 0], batch) + dense_linear(dense, batch)
 
 
@@ -106,7 +113,8 @@ def deepfm(dense, tables, batch, options):
 
 
 def dnn(dense, tables, batch, options):
-    return bias(dense) + mlp(dense, "deep", features(batch, pooled(tables["embedding"], batch, options["pooling"])))[:, 0]
+    deep = mlp(dense, "deep", features(batch, pooled(tables["embedding"], batch, options["pooling"])))
+    return bias(dense) + deep[:, 0] if num_labels(dense) == 1 else dense["output/bias"] + deep
 
 
 def dlrm(dense, tables, batch, options):
@@ -163,6 +171,9 @@ MODELS = {"lr": lr, "fm": fm, "wide_deep": wide_deep, "deepfm": deepfm, "dnn": d
 
 
 def loss(name, dense, tables, batch, options):
-    """Mean of the labels' negative log-likelihood under sigmoid(logit)."""
-    logits = MODELS[name](dense, tables, batch, options)
-    return jnp.mean(jax.nn.softplus(logits) - batch["y"] * logits)
+    """Mean over samples of the sum over labels: of the negative log-likelihood under sigmoid(logit), or of half the square
+    of the error."""
+    logits = MODELS[name](dense, tables, batch, options).reshape(batch["x"].shape[0], -1)
+    y = jnp.stack([batch["y"][label] for label in options["labels"]], axis=1)
+    each = 0.5 * (logits - y) ** 2 if options["loss"] == "mse" else jax.nn.softplus(logits) - y * logits
+    return jnp.mean(jnp.sum(each, axis=1))

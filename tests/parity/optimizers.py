@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 DEFAULTS = {"learning_rate": 0.02, "momentum": 0.9, "beta1": 0.9, "beta2": 0.999, "epsilon": 1e-8,
-            "initial_accumulator": 0.0, "ftrl_beta": 1.0, "l1": 0.0, "l2": 0.0, "weight_decay": 0.0}
+            "initial_accumulator": 0.0, "ftrl_beta": 1.0, "ftrl_power": 0.5, "l1": 0.0, "l2": 0.0, "weight_decay": 0.0}
 
 
 def penalised(s, w, g):
@@ -40,12 +40,13 @@ def rowwise_adagrad(s, t, w, g, slots):
 
 
 def ftrl(s, t, w, g, slots):
-    """McMahan et al. 2013, algorithm 1."""
+    """McMahan et al. 2013, algorithm 1, where the power of the per-coordinate rate is 1/2."""
     z, n = slots
-    sigma = (jnp.sqrt(n + g * g) - jnp.sqrt(n)) / s["learning_rate"]
+    power = lambda x: jnp.sqrt(x) if s["ftrl_power"] == 0.5 else x ** s["ftrl_power"]
+    sigma = (power(n + g * g) - power(n)) / s["learning_rate"]
     z = z + g - sigma * w
     n = n + g * g
-    rate = (s["ftrl_beta"] + jnp.sqrt(n)) / s["learning_rate"] + s["l2"]
+    rate = (s["ftrl_beta"] + power(n)) / s["learning_rate"] + s["l2"]
     return jnp.where(jnp.abs(z) <= s["l1"], 0.0, -(z - jnp.sign(z) * s["l1"]) / rate), (z, n)
 
 
@@ -84,8 +85,17 @@ def apply_dense(settings, t, w, g, slots):
     return RULES[name][0](settings, t, w, g, slots)
 
 
-def apply_rows(settings, t, w, g, slots, touched):
+def decayed(settings, slots, missed):
+    """Slots of rows [rows, n] after the steps [rows] that they missed, in which their gradient was zero."""
+    names = {"momentum": ("momentum",), "adam": ("beta1", "beta2"), "adamw": ("beta1", "beta2")}
+    if not settings.get("lazy_decay"):
+        return slots
+    return tuple(slot * (settings[name] ** missed)[:, None] for slot, name in zip(slots, names[settings["name"]]))
+
+
+def apply_rows(settings, t, w, g, slots, touched, missed):
     """Only rows of the batch change."""
+    slots = jax.tree.map(lambda now, old: jnp.where(touched[:, None], now, old), decayed(settings, slots, missed), slots)
     new_w, new_slots = RULES[settings["name"]][0](settings, t, w, g, slots)
     keep = touched[:, None]
     return jnp.where(keep, new_w, w), jax.tree.map(lambda new, old: jnp.where(keep, new, old), new_slots, slots)

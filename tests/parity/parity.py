@@ -26,6 +26,7 @@ import optimizers
 
 SLUICE = os.environ.get("SLUICE_BIN", "build/sluice")
 SAMPLES, BATCH = 400, 16
+LABELS = ["label", "second", "target"]   # the last one is a number
 NUMERIC = ["x0", "x1", "x2"]
 # Name, values, largest number of keys in a sample (1: one-hot), weighted. A sample without keys in a multi-valued field
 # has the key of a missing value, which is the empty text's: the value after the last.
@@ -56,7 +57,7 @@ def write_data(path, samples, seed):
     effect = [[effects.gauss(0, 1) for _ in range(num_values(f))] for f in range(len(FIELDS))]
     rows = []
     with open(path, "w", encoding="ascii") as file:
-        file.write(",".join(["label", *NUMERIC, *(name for name, *_ in FIELDS)]) + "\n")
+        file.write(",".join([*LABELS, *NUMERIC, *(name for name, *_ in FIELDS)]) + "\n")
         for _ in range(samples):
             x = [rng.randrange(-200, 201) / 128 for _ in NUMERIC]
             occurrences, logit = [], 0.5 * x[0] - 0.3 * x[1] * x[2]
@@ -70,8 +71,9 @@ def write_data(path, samples, seed):
             label = int(rng.random() < 1 / (1 + np.exp(-logit)))
             cells = ["|".join(text_of(f, key) + (f":{weight}" if FIELDS[f][3] and text_of(f, key) else "")
                               for key, weight in field) for f, field in enumerate(occurrences)]
-            file.write(",".join([str(label), *map(repr, x), *cells]) + "\n")
-            rows.append((label, x, occurrences))
+            labels = [label, int(x[0] + x[1] > 0), round(8 * (logit + x[2])) / 8]
+            file.write(",".join([*map(str, labels), *map(repr, x), *cells]) + "\n")
+            rows.append((labels, x, occurrences))
     return rows
 
 
@@ -80,7 +82,11 @@ def config_text(data, model, settings):
     for name, _, most, weighted in FIELDS:
         features += (f"  {name}: {{type: categorical, multi: {str(most > 1).lower()}, "
                      f"weighted: {str(weighted).lower()}}}\n")
-    return (f"seed: 5\nthreads: 1\ndata: {{format: csv, train: [{data}]}}\nfeatures:\n{features}"
+    labels = json.dumps(model.get("labels", ["label"]))
+    model = {key: value for key, value in model.items() if key != "labels"}
+    numbers = ", label_min: -100, label_max: 100" if model.get("loss") == "mse" else ""
+    return (f"seed: 5\nthreads: 1\ndata: {{format: csv, train: [{data}], label: {labels}{numbers}}}\n"
+            f"features:\n{features}"
             f"tables:\n  default: {{optimizer: {json.dumps(settings)}, init: {{kind: normal, scale: 0.1}}}}\n"
             f"model: {json.dumps(model)}\noptimizer: {json.dumps(settings)}\n"
             f"train: {{batch_size: {BATCH}, epochs: 1000}}\n")
@@ -138,7 +144,8 @@ def batches():
             row_of[f, value] = first + value
         first += num_values(f)
     count = SAMPLES // BATCH
-    batch = {"y": np.array([r[0] for r in rows], float).reshape(count, BATCH),
+    labels = np.array([r[0] for r in rows], float).reshape(count, BATCH, -1)
+    batch = {"y": {name: jnp.array(labels[:, :, l]) for l, name in enumerate(LABELS)},
              "x": np.array([r[1] for r in rows]).reshape(count, BATCH, -1), "index": [], "weight": [], "present": []}
     touched = np.zeros((count, first), bool)
     for f, (_, _, most, _) in enumerate(FIELDS):
@@ -149,12 +156,12 @@ def batches():
                 touched[i // BATCH, row_of[f, key]] = True
         for name, array in (("index", index), ("weight", weight), ("present", present)):
             batch[name].append(jnp.array(array.reshape(count, BATCH, most)))
-    batch["y"], batch["x"] = jnp.array(batch["y"]), jnp.array(batch["x"])
+    batch["x"] = jnp.array(batch["x"])
     return batch, jnp.array(touched), row_of
 
 
 def arrange(tensors):
-    """Dense parameters; tables with rows in the order of batches(); slots likewise."""
+    """Dense parameters, their slots among them as slot0/NAME; tables with rows in the order of batches(); slots likewise."""
     _, _, row_of = batches()
     dense, tables, slots = {}, {}, {}
     names = [name[:-len("/keys")] for name in tensors if name.endswith("/keys")]
@@ -172,8 +179,9 @@ def arrange(tensors):
     return dense, tables, slots
 
 
-@functools.partial(jax.jit, static_argnames=("model", "pooling", "rule"))
-def train_jax(model, pooling, rule, steps, dense, tables):
+@functools.partial(jax.jit, static_argnames=("model", "options", "rule"))
+def train_jax(model, options, rule, steps, dense, tables):
+    options = dict(options)
     settings = dict(optimizers.DEFAULTS, **dict(rule))
     batch_arrays, touched, _ = batches()
     count = touched.shape[0]
@@ -182,19 +190,27 @@ def train_jax(model, pooling, rule, steps, dense, tables):
     table_slots = {k: optimizers.init_slots(settings, v) for k, v in tables.items()}
 
     def step(t, state):
-        dense, tables, dense_slots, table_slots = state
+        dense, tables, dense_slots, table_slots, last_use = state
         batch = jax.tree.map(lambda a: a[(t - 1) % count], batch_arrays)
-        grads = jax.grad(lambda d, w: models.loss(model, d, w, batch, {"pooling": pooling}), argnums=(0, 1))(dense, tables)
+        grads = jax.grad(lambda d, w: models.loss(model, d, w, batch, options), argnums=(0, 1))(dense, tables)
         new_dense, new_dense_slots, new_tables, new_table_slots = {}, {}, {}, {}
         for k, w in dense.items():
             new, new_dense_slots[k] = optimizers.apply_dense(settings, t, row(w), row(grads[0][k]), dense_slots[k])
             new_dense[k] = new.reshape(w.shape)
         for k, w in tables.items():
             new_tables[k], new_table_slots[k] = optimizers.apply_rows(settings, t, w, grads[1][k], table_slots[k],
-                                                                      touched[(t - 1) % count])
-        return new_dense, new_tables, new_dense_slots, new_table_slots
+                                                                      touched[(t - 1) % count], t - 1 - last_use)
+        last_use = jnp.where(touched[(t - 1) % count], t, last_use)
+        return new_dense, new_tables, new_dense_slots, new_table_slots, last_use
 
-    return jax.lax.fori_loop(1, steps + 1, step, (dense, tables, dense_slots, table_slots))
+    last_use = jnp.zeros(touched.shape[1])   # of rows never seen: their slots are zero, which nothing decays
+    return jax.lax.fori_loop(1, steps + 1, step, (dense, tables, dense_slots, table_slots, last_use))
+
+
+def options_of(model):
+    """What a model's function and loss depend on beside arrays, hashable."""
+    return (("pooling", model.get("pooling", "sum")), ("loss", model.get("loss", "bce")),
+            ("labels", tuple(model.get("labels", ["label"]))))
 
 
 def largest_difference(ours, theirs):
@@ -222,23 +238,24 @@ def start_of(model_json):
 
 def compare(model, settings, steps, precision="fp64"):
     """(largest relative difference, where it is) after `steps` steps, and how far training moved the parameters."""
-    pooling = model.get("pooling", "sum")
+    options = options_of(model)
     dense, tables = start_of(json.dumps(model))
     program = Program(model, settings, steps, precision)
     if steps < SAMPLES // BATCH:   # rows that a short run has not seen are not there
-        return compare_short(program, model, pooling, settings, steps, dense, tables)
+        return compare_short(program, model, options, settings, steps, dense, tables)
     ours_dense, ours_tables, ours_slots = arrange(program.tensors())
-    theirs = train_jax(model["preset"], pooling, tuple(sorted(settings.items())), steps, dense, tables)
+    theirs = train_jax(model["preset"], options, tuple(sorted(settings.items())), steps, dense, tables)
     slots = {k: jnp.concatenate(v, axis=1) if v else jnp.zeros((tables[k].shape[0], 0)) for k, v in theirs[3].items()}
-    worst = max(largest_difference(ours_dense, theirs[0]), largest_difference(ours_tables, theirs[1]),
-                largest_difference(ours_slots, slots))
+    dense_slots = {f"slot{s}/{k}": slot.reshape(dense[k].shape) for k, v in theirs[2].items() for s, slot in enumerate(v)}
+    worst = max(largest_difference(ours_dense, theirs[0]), largest_difference(ours_dense, dense_slots),
+                largest_difference(ours_tables, theirs[1]), largest_difference(ours_slots, slots))
     moved = max(largest_difference(dense, theirs[0])[0], largest_difference(tables, theirs[1])[0])
     return worst, moved
 
 
-def compare_short(program, model, pooling, settings, steps, dense, tables):
+def compare_short(program, model, options, settings, steps, dense, tables):
     tensors = program.tensors()
-    theirs = train_jax(model["preset"], pooling, tuple(sorted(settings.items())), steps, dense, tables)
+    theirs = train_jax(model["preset"], options, tuple(sorted(settings.items())), steps, dense, tables)
     _, touched, row_of = batches()
     seen = np.asarray(touched[:steps]).any(axis=0)
     ours = {k: v.astype(np.float64) for k, v in tensors.items() if k in theirs[0]}
