@@ -120,7 +120,8 @@ Status Communicator::Leave(Status status) {
 
 Status Communicator::Exchange(int to, std::span<const std::byte> out, int from, std::span<std::byte> in,
                               Traffic traffic) {
-  const Deadline deadline = NextDeadline();
+  const auto begin = Clock::now();
+  const Deadline deadline = begin + timeout_;
   std::unique_ptr<Request> receive, send;
   if (from >= 0) receive = transport_->Receive(from, in);
   if (to >= 0) {
@@ -131,7 +132,9 @@ Status Communicator::Exchange(int to, std::span<const std::byte> out, int from, 
     SLUICE_RETURN_IF_ERROR(receive->Wait(deadline));
     ledger_->CountReceived(traffic, static_cast<int64_t>(in.size()));
   }
-  return send ? send->Wait(deadline) : Status::Ok();
+  if (send) SLUICE_RETURN_IF_ERROR(send->Wait(deadline));
+  ledger_->CountTime(traffic, std::chrono::nanoseconds(Clock::now() - begin).count());
+  return Status::Ok();
 }
 
 template <class T>
@@ -267,7 +270,8 @@ Status Communicator::AllToAll(const std::vector<std::span<const std::byte>>& sen
   if (!send[rank_].empty() && send[rank_].data() != receive[rank_].data())
     std::memcpy(receive[rank_].data(), send[rank_].data(), send[rank_].size());
   // All exchanges are posted at once; the order differs from rank to rank so that no receiver is everybody's first.
-  const Deadline deadline = NextDeadline();
+  const auto begin = Clock::now();
+  const Deadline deadline = begin + timeout_;
   std::vector<std::unique_ptr<Request>> receives, sends;
   std::vector<int> from_ranks;
   for (int s = 1; s < size_; ++s) {
@@ -287,6 +291,7 @@ Status Communicator::AllToAll(const std::vector<std::span<const std::byte>>& sen
     ledger_->CountReceived(traffic, static_cast<int64_t>(receive[from_ranks[i]].size()));
   }
   for (auto& request : sends) SLUICE_RETURN_IF_ERROR(Leave(request->Wait(deadline)));
+  ledger_->CountTime(traffic, std::chrono::nanoseconds(Clock::now() - begin).count());
   return Status::Ok();
 }
 

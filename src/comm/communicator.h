@@ -84,7 +84,6 @@ class Communicator {
  private:
   class Progress;
 
-  Deadline NextDeadline() const { return Clock::now() + timeout_; }
   // Sends to `to` and receives from `from` at once; both may be this rank's neighbours or -1 (none).
   Status Exchange(int to, std::span<const std::byte> out, int from, std::span<std::byte> in, Traffic traffic);
   Status Enter();             // waits for started operations, returns an earlier failure

@@ -27,8 +27,19 @@ TrafficTotals TrafficTotals::operator-(const TrafficTotals& before) const {
     d.sent_bytes[i] -= before.sent_bytes[i];
     d.received_bytes[i] -= before.received_bytes[i];
     d.messages[i] -= before.messages[i];
+    d.nanoseconds[i] -= before.nanoseconds[i];
   }
   return d;
+}
+
+TrafficTotals& TrafficTotals::operator+=(const TrafficTotals& more) {
+  for (int i = 0; i < kNumTraffics; ++i) {
+    sent_bytes[i] += more.sent_bytes[i];
+    received_bytes[i] += more.received_bytes[i];
+    messages[i] += more.messages[i];
+    nanoseconds[i] += more.nanoseconds[i];
+  }
+  return *this;
 }
 
 TrafficTotals Ledger::totals() const {
@@ -37,6 +48,7 @@ TrafficTotals Ledger::totals() const {
     t.sent_bytes[i] = sent_[i].load(std::memory_order_relaxed);
     t.received_bytes[i] = received_[i].load(std::memory_order_relaxed);
     t.messages[i] = messages_[i].load(std::memory_order_relaxed);
+    t.nanoseconds[i] = nanoseconds_[i].load(std::memory_order_relaxed);
   }
   return t;
 }

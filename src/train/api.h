@@ -125,14 +125,29 @@ Result<std::string> Inspect(const InspectOptions& options);
 
 struct BenchOptions {
   std::string json;                         // also write the report here
+  int ranks = 1;                            // ranks that are threads of this process
+};
+// What one of several ranks did in the timed rounds.
+struct BenchRank {
+  std::map<std::string, double> sent_bytes;  // by kind of traffic
+  std::map<std::string, double>
+      exchange_s;                // by kind; keys on the host stage's thread, dense gradients beside backward
+  double messages = 0;           // sent
+  double sent_bytes_in_all = 0;  // since the process began: what an interface's counter is compared with
+  double cpu_s = 0;              // of the process
+  double peak_rss_bytes = 0;
+  std::vector<std::pair<std::string, double>> time_by_part_s;  // per step
 };
 struct BenchReport {
   std::string workload;
   std::string precision;
   bool bf16_products = false;               // false with precision bf16 where products of float are faster
   std::string processor;
-  int threads = 0;
-  int64_t batch_size = 0;
+  int threads = 0;               // of all ranks together
+  std::string strategy;          // placements; empty with one rank
+  std::vector<BenchRank> ranks;  // empty with one rank
+  bool is_leader = true;         // the rank that prints
+  int64_t batch_size = 0;        // of all ranks together
   int64_t steps = 0, samples = 0;
   double samples_per_s = 0;                 // median of the rounds
   std::vector<double> rounds;               // samples/s of each
@@ -155,5 +170,7 @@ struct BenchReport {
   std::string ToJson() const;
 };
 Result<BenchReport> Bench(const RunConfig& config, const BenchOptions& options);
+// The same as one rank of those that mpirun or srun started; collective, every rank with the same configuration.
+Result<BenchReport> BenchAsRank(const RunConfig& config, const BenchOptions& options);
 
 }  // namespace sluice::train

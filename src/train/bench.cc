@@ -8,7 +8,6 @@
 #include <filesystem>
 
 #include <fmt/format.h>
-#include <nlohmann/json.hpp>
 
 #include "base/file.h"
 #include "base/log.h"
@@ -16,9 +15,10 @@
 #include "data/open.h"
 #include "data/synth.h"
 #include "metric/histogram_auc.h"
-#include "telemetry/progress.h"
+#include "placement/ownership.h"
 #include "telemetry/resource.h"
 #include "train/api.h"
+#include "train/bench_ranks.h"
 #include "train/bench_workload.h"
 #include "train/host_stage.h"
 #include "train/model_state.h"
@@ -62,7 +62,8 @@ struct Tally {
 
 class Bencher {
  public:
-  explicit Bencher(const RunConfig& config) : config_(config), pool_(static_cast<int>(config.threads)) {}
+  Bencher(const RunConfig& config, placement::Ranks* ranks)
+      : config_(config), pool_(static_cast<int>(config.threads)), context_{.ranks = ranks} {}
 
   Result<BenchReport> Run();
 
@@ -76,9 +77,14 @@ class Bencher {
   void AddRound(const Tally& tally);
   void Roofline();
   void Finish();
+  Status FinishRanks();
+  Status SettleStrategy();
+  const RankContext* ranks() const { return context_.ranks != nullptr ? &context_ : nullptr; }
 
   RunConfig config_;
   ThreadPool pool_;
+  RankContext context_;          // ranks null: one rank
+  comm::TrafficTotals traffic_;  // of the timed rounds
   std::unique_ptr<ModelState<float>> state_;
   std::unique_ptr<Worker<float>> worker_;
   metric::HistogramAuc auc_;
@@ -93,13 +99,33 @@ Status Bencher::NewModel(const data::Schema& schema) {
   worker_.reset();
   state_.reset();
   SLUICE_ASSIGN_OR_RETURN(state_, ModelState<float>::Make(config_, schema));
+  if (ranks() != nullptr) SLUICE_RETURN_IF_ERROR(SettleStrategy());
   WorkerOptions options;
+  options.ranks = ranks();
   options.clip_norm = config_.train.clip_norm;
   options.clip_norm_dense = config_.optimizer.clip_norm;
   options.check_finite = config_.train.check_finite;
   options.seed = static_cast<uint64_t>(config_.seed);
   worker_ = std::make_unique<Worker<float>>(state_.get(), &pool_, options);
   step_ = 0;
+  return Status::Ok();
+}
+
+// A bench has no data to plan by: the configuration says how the ranks share their work.
+Status Bencher::SettleStrategy() {
+  const placement::StrategyConfig& config = config_.strategy;
+  SLUICE_ASSIGN_OR_RETURN(const auto named, placement::NamedPlacements(config, state_->schema));
+  if (std::find(named.begin(), named.end(), std::nullopt) != named.end())
+    return InvalidArgument("strategy.placement: a bench of several ranks needs one of {}", "des, des_rs, rows_a2a");
+  SLUICE_ASSIGN_OR_RETURN(context_.strategy,
+                          placement::Settle(config, state_->schema, context_.ranks->size(),
+                                            placement::Uniform(*named[0], state_->tables->ids().num_vocabularies())));
+  if (!context_.strategy.pure() || context_.strategy.uses(placement::Placement::kFieldA2a) ||
+      context_.strategy.sharded_input)
+    return InvalidArgument("strategy: a mix of placements, field_a2a and sharded input are not offered");
+  context_.dense = {.bucket_bytes = config.dense.bucket_kib << 10,
+                    .overlap = config.dense.overlap,
+                    .wire = context_.strategy.dense_gradients};
   return Status::Ok();
 }
 
@@ -113,7 +139,11 @@ void Bencher::FillTables(const BenchWorkload& workload) {
     for (int f = 0; f < workload.schema().num_fields(); ++f) {
       auto& keys = set.batch.fields[static_cast<size_t>(f)].keys;
       keys.clear();
-      for (int64_t i = begin; i < end; ++i) keys.push_back(workload.KeyOf(f, i));
+      for (int64_t i = begin; i < end; ++i) {
+        const Key key = workload.KeyOf(f, i);
+        if (ranks() == nullptr || placement::RankOfKey(key, context_.ranks->size()) == context_.ranks->rank())
+          keys.push_back(key);
+      }
     }
     state_->tables->ids().Build(set.batch, &pool_, &set.ids);
     state_->tables->Resolve(&set, embedding::ResolveMode::kTrain, ++step_, &pool_);
@@ -128,7 +158,10 @@ Status Bencher::Train(data::BatchSource* source, int64_t max_steps, double secon
   options.queue_depth = config_.train.queue_depth;
   options.last_step = step_;
   options.max_steps = max_steps > 0 ? step_ + max_steps : 0;
+  options.ranks = ranks();
   worker_->ResetTimes();
+  const comm::TrafficTotals traffic_begin =
+      ranks() != nullptr ? context_.ranks->ledger().totals() : comm::TrafficTotals{};
   const double cpu_begin = telemetry::CpuSeconds();
   Stopwatch watch;
   HostStage<float> host(source, state_->tables.get(), &pool_, options);
@@ -140,8 +173,10 @@ Status Bencher::Train(data::BatchSource* source, int64_t max_steps, double secon
     worker_->Train(*set);
     state_->tables->Release(*set);
     step_ = set->step;
-    scores_.assign(worker_->logits(), worker_->logits() + set->batch.labels.size());
-    auc_.Add(scores_, set->batch.labels);
+    if (worker_->logits() != nullptr) {  // else this rank has those of its own samples alone
+      scores_.assign(worker_->logits(), worker_->logits() + set->batch.labels.size());
+      auc_.Add(scores_, set->batch.labels);
+    }
     if (tally != nullptr) {
       ++tally->steps;
       tally->samples += set->batch.size;
@@ -156,12 +191,22 @@ Status Bencher::Train(data::BatchSource* source, int64_t max_steps, double secon
     host.Recycle(set);
     if (InterruptFlag().load(std::memory_order_relaxed)) return Status(StatusCode::kCancelled, "interrupted");
     // The batches on their way are trained too, so that none stays pinned.
-    if (!resting && seconds > 0 && watch.Elapsed() >= seconds) {
+    const bool wish = !resting && seconds > 0 && watch.Elapsed() >= seconds;
+    if (ranks() != nullptr) {
+      // Every rank hears of the leader's wish in the same step.
+      if (!resting && worker_->any_wish()) {
+        resting = true;
+        host.RequestRestAt(step_ + HostStage<float>::kRestAhead);
+      }
+      worker_->set_wish(wish && !resting && context_.ranks->leads());
+    } else if (wish) {
       resting = true;
       host.RequestRest();
     }
   }
+  if (ranks() != nullptr) worker_->set_wish(false);
   if (tally != nullptr) {
+    if (ranks() != nullptr) traffic_ += context_.ranks->ledger().totals() - traffic_begin;
     tally->seconds = watch.Elapsed();
     tally->cpu_s = telemetry::CpuSeconds() - cpu_begin;
   }
@@ -182,6 +227,8 @@ void Bencher::AddRound(const Tally& tally) {
   total_.seconds += tally.seconds;
   total_.cpu_s += tally.cpu_s;
   worker_times_.gather_s += worker_->times().gather_s;
+  worker_times_.ranks_before_s += worker_->times().ranks_before_s;
+  worker_times_.ranks_after_s += worker_->times().ranks_after_s;
   worker_times_.net_s += worker_->times().net_s;
   worker_times_.update_s += worker_->times().update_s;
 }
@@ -284,14 +331,19 @@ void Bencher::Finish() {
   report_.cpu_use = total_.cpu_s / total_.seconds;
   report_.samples_per_s_per_core = report_.samples_per_s / std::max(1, pool_.num_threads());
   const double steps = static_cast<double>(total_.steps);
-  const double worker_s = worker_times_.gather_s + worker_times_.net_s + worker_times_.update_s;
-  report_.time_by_part_s = {{"gather", worker_times_.gather_s / steps},
-                            {"net", worker_times_.net_s / steps},
-                            {"update", worker_times_.update_s / steps},
-                            {"worker_waits", std::max(0.0, total_.seconds - worker_s) / steps},
-                            {"host_read", total_.host.read_s / steps},
-                            {"host_unique", total_.host.unique_s / steps},
-                            {"host_resolve", total_.host.resolve_s / steps}};
+  const WorkerTimes& w = worker_times_;
+  const double worker_s = w.gather_s + w.ranks_before_s + w.net_s + w.ranks_after_s + w.update_s;
+  report_.time_by_part_s = {{"gather", w.gather_s / steps}};
+  if (ranks() != nullptr) report_.time_by_part_s.emplace_back("ranks_before", w.ranks_before_s / steps);
+  report_.time_by_part_s.emplace_back("net", w.net_s / steps);
+  if (ranks() != nullptr) report_.time_by_part_s.emplace_back("ranks_after", w.ranks_after_s / steps);
+  for (const auto& [part, seconds] : std::initializer_list<std::pair<const char*, double>>{
+           {"update", w.update_s / steps},
+           {"worker_waits", std::max(0.0, total_.seconds - worker_s) / steps},
+           {"host_read", total_.host.read_s / steps},
+           {"host_unique", total_.host.unique_s / steps},
+           {"host_resolve", total_.host.resolve_s / steps}})
+    report_.time_by_part_s.emplace_back(part, seconds);
   report_.unique_share = static_cast<double>(total_.unique) / std::max(1.0, static_cast<double>(total_.occurrences));
   report_.unique_rows_per_sample = static_cast<double>(total_.unique) / static_cast<double>(total_.samples);
   double row_bytes = 0;
@@ -307,79 +359,47 @@ void Bencher::Finish() {
   report_.peak_rss_bytes = telemetry::PeakRssBytes();
 }
 
+Status Bencher::FinishRanks() {
+  placement::Ranks& all = *context_.ranks;
+  BenchRank mine;
+  for (int kind = 0; kind < comm::kNumTraffics; ++kind) {
+    const std::string name = comm::TrafficName(static_cast<comm::Traffic>(kind));
+    const auto k = static_cast<size_t>(kind);
+    mine.sent_bytes[name] = static_cast<double>(traffic_.sent_bytes[k]);
+    mine.exchange_s[name] = 1e-9 * static_cast<double>(traffic_.nanoseconds[k]);
+    mine.messages += static_cast<double>(traffic_.messages[k]);
+  }
+  mine.sent_bytes_in_all = static_cast<double>(all.ledger().totals().total_sent());
+  mine.cpu_s = total_.cpu_s;
+  mine.peak_rss_bytes = static_cast<double>(report_.peak_rss_bytes);
+  mine.time_by_part_s = report_.time_by_part_s;
+  SLUICE_ASSIGN_OR_RETURN(report_.ranks, CollectRanks(mine, &all));
+  report_.is_leader = all.leads();
+  for (const placement::Placement p : {placement::Placement::kDes, placement::Placement::kDesRs,
+                                       placement::Placement::kFieldA2a, placement::Placement::kRowsA2a})
+    if (context_.strategy.uses(p))
+      report_.strategy += (report_.strategy.empty() ? "" : " and ") + std::string(placement::PlacementName(p));
+  report_.threads *= all.size();
+  report_.samples_per_s_per_core = report_.samples_per_s / report_.threads;
+  SLUICE_RETURN_IF_ERROR(
+      all.control().AllReduce<int64_t>({&report_.rows, 1}, comm::ReduceOp::kSum, comm::Traffic::kControl));
+  return Status::Ok();
+}
+
 Result<BenchReport> Bencher::Run() {
   SLUICE_RETURN_IF_ERROR(config_.bench.data == "memory" ? OnMemory() : OnText());
   if (total_.steps == 0) return InvalidArgument("bench: no step was timed; give it more data or seconds");
   Finish();
-  if (config_.bench.roofline) Roofline();
+  if (ranks() != nullptr) SLUICE_RETURN_IF_ERROR(FinishRanks());
+  if (config_.bench.roofline && ranks() == nullptr) Roofline();
   return report_;
 }
 
 }  // namespace
 
-std::string BenchReport::ToText() const {
-  std::string text = fmt::format("{} {}: {} samples/s (batch {}, {} threads, {} steps; {} a core, {:.2f} cores busy)\n",
-                                 workload, precision, telemetry::HumanCount(samples_per_s), batch_size, threads, steps,
-                                 telemetry::HumanCount(samples_per_s_per_core), cpu_use);
-  if (roofline_samples_per_s > 0)
-    text += fmt::format("roofline {} samples/s; share {:.1f}%\n", telemetry::HumanCount(roofline_samples_per_s),
-                        100 * roofline_share);
-  for (const auto& [name, value] : roofline_s_per_sample)
-    text += fmt::format("  roofline {:<12} {:8.3f} us a sample\n", name, 1e6 * value);
-  for (const auto& [name, value] : machine) text += fmt::format("  machine {:<28} {:.4g}\n", name, value);
-  for (const auto& [name, value] : time_by_part_s) text += fmt::format("  time {:<16} {:8.3f} ms a step\n", name, 1e3 * value);
-  text += fmt::format("{:.2f} unique rows a sample ({:.1f}% of occurrences), {:.1f} bytes a row, {} rows\n",
-                      unique_rows_per_sample, 100 * unique_share, bytes_per_row, rows);
-  text += fmt::format("{:.2f} MFLOP a sample, first step after {:.2f} s, AUC {:.4f}, log loss {:.4f}, peak memory {}\n",
-                      1e-6 * flops_per_sample, first_step_s, auc, logloss,
-                      telemetry::HumanBytes(static_cast<double>(peak_rss_bytes)));
-  return text;
-}
-
-std::string BenchReport::ToJson() const {
-  using Json = nlohmann::ordered_json;
-  const auto object = [](const std::vector<std::pair<std::string, double>>& values) {
-    Json json = Json::object();
-    for (const auto& [name, value] : values) json[name] = value;
-    return json;
-  };
-  Json json;
-  json["workload"] = workload;
-  json["precision"] = precision;
-  json["bf16_products"] = bf16_products;
-  json["processor"] = processor;
-  json["threads"] = threads;
-  json["batch_size"] = batch_size;
-  json["steps"] = steps;
-  json["samples"] = samples;
-  json["samples_per_s"] = samples_per_s;
-  json["rounds"] = rounds;
-  json["samples_per_s_per_core"] = samples_per_s_per_core;
-  json["cpu_use"] = cpu_use;
-  json["roofline_samples_per_s"] = roofline_samples_per_s;
-  json["roofline_share"] = roofline_share;
-  json["roofline_s_per_sample"] = object(roofline_s_per_sample);
-  json["machine"] = object(machine);
-  json["time_by_part_s"] = object(time_by_part_s);
-  json["unique_share"] = unique_share;
-  json["unique_rows_per_sample"] = unique_rows_per_sample;
-  json["bytes_per_row"] = bytes_per_row;
-  json["rows"] = rows;
-  json["flops_per_sample"] = flops_per_sample;
-  json["first_step_s"] = first_step_s;
-  if (std::isfinite(auc)) json["auc"] = auc;
-  json["logloss"] = logloss;
-  json["peak_rss_bytes"] = peak_rss_bytes;
-  return json.dump(2) + "\n";
-}
-
-Result<BenchReport> Bench(const RunConfig& config, const BenchOptions& options) {
-  if (config.precision == "fp64") return InvalidArgument("precision: fp64 is for tests; bench fp32 or bf16");
+Result<BenchReport> RunBench(const RunConfig& config, placement::Ranks* ranks) {
   try {
-    Bencher bencher(config);
-    SLUICE_ASSIGN_OR_RETURN(const BenchReport report, bencher.Run());
-    if (!options.json.empty()) SLUICE_RETURN_IF_ERROR(WriteFileAtomically(options.json, report.ToJson()));
-    return report;
+    return Bencher(config, ranks).Run();
   } catch (const StatusError& error) {
     return error.status();
   } catch (const std::bad_alloc&) {

@@ -27,17 +27,20 @@ Worker<T>::Worker(ModelState<T>* state, ThreadPool* pool, const WorkerOptions& o
 
 template <class T>
 typename RankStep<T>::Input Worker<T>::Gather(const WorkingSet& set) {
+  Stopwatch watch;
   state_->tables->Gather(set, *pool_, &buffers_);
-  if (rank_step_ != nullptr) return rank_step_->Forward(set, &buffers_);
-  return {&set.batch, &buffers_.views, nullptr};
+  times_.gather_s += watch.Lap();
+  if (rank_step_ == nullptr) return {&set.batch, &buffers_.views, nullptr};
+  const auto input = rank_step_->Forward(set, &buffers_);
+  times_.ranks_before_s += watch.Lap();
+  return input;
 }
 
 template <class T>
 void Worker<T>::Train(const WorkingSet& set) {
-  Stopwatch watch;
   step_ = set.step;
   const auto input = Gather(set);
-  times_.gather_s += watch.Lap();
+  Stopwatch watch;
   const nn::StepInfo info{set.step, input.batch->first_sample, set.batch.size, true, options_.seed};
   try {
     state_->net->TrainStep(*input.batch, *input.rows, state_->params.data(), state_->buffers.data(), info, *pool_,
@@ -54,6 +57,7 @@ void Worker<T>::Train(const WorkingSet& set) {
     loss_ = rank_step_->Agree(*workspace_, wish_, &any_wish_);
     if (!rank_step_->replicated())
       logits_ = options_.gather_logits ? rank_step_->GatherLogits(set, logits_) : nullptr;
+    times_.ranks_after_s += watch.Lap();
   }
   Update(set);
   if (options_.check_replicas_every > 0 && set.step % options_.check_replicas_every == 0)

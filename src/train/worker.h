@@ -27,6 +27,9 @@ struct WorkerOptions {
 // Seconds of the worker stage by part, summed over steps.
 struct WorkerTimes {
   double gather_s = 0;
+  // With several ranks: before the net, partials of owned keys and what travels of them, or pulling rows; after it,
+  // gradients on their way to the ranks that apply them, the wait for dense gradients, agreement.
+  double ranks_before_s = 0, ranks_after_s = 0;
   double net_s = 0;      // forward, loss and backward
   double update_s = 0;   // row gradients, optimizers of rows and dense parameters
 };

@@ -1,0 +1,100 @@
+// Bench and BenchAsRank of train/api.h.
+#include "train/bench_ranks.h"
+
+#include <algorithm>
+#include <chrono>
+#include <thread>
+#include <utility>
+
+#include <nlohmann/json.hpp>
+
+#include "base/file.h"
+#include "base/thread_pool.h"
+#include "comm/in_process.h"
+#include "comm/mpi.h"
+#include "placement/strategy.h"
+
+namespace sluice::train {
+namespace {
+
+std::chrono::milliseconds Timeout(const RunConfig& config) {
+  return std::chrono::milliseconds(static_cast<int64_t>(config.strategy.timeout_s * 1000));
+}
+
+Result<BenchReport> OnThreads(RunConfig config, int num_ranks) {
+  const int threads = config.threads > 0 ? static_cast<int>(config.threads) : NumUsableProcessors();
+  config.threads = std::max(1, threads / num_ranks);
+  auto transports = comm::MakeInProcessTransports(num_ranks);
+  std::vector<Result<BenchReport>> reports(static_cast<size_t>(num_ranks), BenchReport{});
+  std::vector<std::thread> rank_threads;
+  for (int r = 0; r < num_ranks; ++r) {
+    rank_threads.emplace_back([&, r] {
+      auto ranks = placement::Ranks::Make(std::move(transports[static_cast<size_t>(r)]), Timeout(config));
+      reports[static_cast<size_t>(r)] =
+          ranks.ok() ? RunBench(config, ranks.value().get()) : Result<BenchReport>(ranks.status());
+    });
+  }
+  for (auto& thread : rank_threads) thread.join();
+  for (const bool lost : {false, true})  // what others saw only as silence comes first
+    for (const auto& report : reports)
+      if (!report.ok() && (report.status().code() == StatusCode::kUnavailable) == lost) return report.status();
+  return reports[0];
+}
+
+// Errors: kInvalidArgument naming the setting.
+Status Check(const RunConfig& config, int num_ranks) {
+  if (config.precision == "fp64") return InvalidArgument("precision: fp64 is for tests; bench fp32 or bf16");
+  if (num_ranks == 1) return Status::Ok();
+  if (config.bench.data == "text")
+    return InvalidArgument("bench.data: text is for one rank; several take samples from memory");
+  return placement::Validate(config.strategy);
+}
+
+Result<BenchReport> Write(Result<BenchReport> report, const BenchOptions& options) {
+  if (report.ok() && report->is_leader && !options.json.empty())
+    SLUICE_RETURN_IF_ERROR(WriteFileAtomically(options.json, report->ToJson()));
+  return report;
+}
+
+}  // namespace
+
+Result<std::vector<BenchRank>> CollectRanks(const BenchRank& mine, placement::Ranks* ranks) {
+  nlohmann::ordered_json json = {{"sent_bytes", mine.sent_bytes}, {"exchange_s", mine.exchange_s},
+                                 {"messages", mine.messages},     {"sent_bytes_in_all", mine.sent_bytes_in_all},
+                                 {"cpu_s", mine.cpu_s},           {"peak_rss_bytes", mine.peak_rss_bytes}};
+  for (const auto& [part, seconds] : mine.time_by_part_s) json["parts"].push_back({{"part", part}, {"s", seconds}});
+  SLUICE_ASSIGN_OR_RETURN(const auto texts, ranks->Collect(json.dump()));
+  std::vector<BenchRank> all;
+  try {
+    for (const std::string& text : texts) {
+      const auto other = nlohmann::ordered_json::parse(text);
+      BenchRank rank;
+      other.at("sent_bytes").get_to(rank.sent_bytes);
+      other.at("exchange_s").get_to(rank.exchange_s);
+      other.at("messages").get_to(rank.messages);
+      other.at("sent_bytes_in_all").get_to(rank.sent_bytes_in_all);
+      other.at("cpu_s").get_to(rank.cpu_s);
+      other.at("peak_rss_bytes").get_to(rank.peak_rss_bytes);
+      for (const auto& part : other.at("parts"))
+        rank.time_by_part_s.emplace_back(part.at("part").get<std::string>(), part.at("s").get<double>());
+      all.push_back(std::move(rank));
+    }
+  } catch (const nlohmann::json::exception& error) {
+    return DataLoss("the report of rank {} cannot be read: {}", all.size(), error.what());
+  }
+  return all;
+}
+
+Result<BenchReport> Bench(const RunConfig& config, const BenchOptions& options) {
+  SLUICE_RETURN_IF_ERROR(Check(config, options.ranks));
+  return Write(options.ranks > 1 ? OnThreads(config, options.ranks) : RunBench(config, nullptr), options);
+}
+
+Result<BenchReport> BenchAsRank(const RunConfig& config, const BenchOptions& options) {
+  SLUICE_ASSIGN_OR_RETURN(auto transport, comm::MakeMpiTransport());
+  SLUICE_ASSIGN_OR_RETURN(const auto ranks, placement::Ranks::Make(std::move(transport), Timeout(config)));
+  SLUICE_RETURN_IF_ERROR(Check(config, ranks->size()));
+  return Write(RunBench(config, ranks.get()), options);
+}
+
+}  // namespace sluice::train

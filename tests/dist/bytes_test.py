@@ -1,0 +1,97 @@
+"""What ranks say they sent, beside what the kernel counted on their interfaces: the ranks are processes in network
+namespaces, offloads off, OpenMPI's control on another interface.
+
+An interface counts, beside the payload of our messages, 66 bytes of Ethernet, IP and TCP for every 1,448 of it, and frames
+that carry nothing of ours. Declared here: TCP's acknowledgements, of which RFC 5681 asks one for every second full segment
+received where none can ride on data. They are between none (all ride) and one of 66 bytes for every second segment; the test
+takes the kernel's own count of frames and checks that it lies in between.
+"""
+import json
+import os
+import subprocess
+import sys
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "e2e"))
+import harness  # noqa: E402
+import netns  # noqa: E402
+from harness import SLUICE, check  # noqa: E402
+
+LEAST_BYTES = 100_000_000
+TOLERANCE = 0.02
+WORKLOAD = """
+model: {preset: fm, dim: 31}
+tables:
+  default: {optimizer: {name: sgd, learning_rate: 0.01}}
+optimizer: {name: sgd, learning_rate: 0.01}
+train: {batch_size: 8192, overlap: "false"}
+threads: 1
+bench: {data: memory, dense: 0, fields: 8, rows_per_field: 20000, skew: 1, fill_tables: false, batches: 4, warmup_steps: 0,
+        roofline: false}
+"""
+# Per rank and step at N = 2 about: des 8192 x 33 x 4 bytes; rows the unique rows of 4096 x 8 keys that the other rank owns.
+DEEP = "model={preset: dlrm, dim: 16, bottom_mlp: [], top_mlp: [16]}"
+
+
+def bench(net, path, placement, seconds, settings=()):
+    config = os.path.join(path, "config.yaml")
+    report = os.path.join(path, "report.json")
+    with open(config, "w", encoding="utf-8") as file:
+        file.write(WORKLOAD)
+    command = [SLUICE, "bench", config, "--json", report, "--set", f"strategy.placement={placement}",
+               "--set", f"bench.seconds={seconds}"]
+    for setting in settings:
+        command += ["--set", setting]
+    before = [net.counters(rank) for rank in range(net.ranks)]
+    process = subprocess.run(net.mpirun(command), env=net.environment(), capture_output=True, text=True, timeout=300,
+                             check=False)
+    check(process.returncode == 0, process.stderr)
+    after = [net.counters(rank) for rank in range(net.ranks)]
+    with open(report, encoding="utf-8") as file:
+        ranks = json.load(file)["ranks"]
+    return ranks, [{name: after[r][name] - before[r][name] for name in after[r]} for r in range(net.ranks)]
+
+
+def check_bytes(net, path, placement, settings=()):
+    seconds = 1.0
+    ranks, counted = bench(net, path, placement, seconds, settings)
+    least = min(rank["sent_bytes_in_all"] for rank in ranks)
+    if least < LEAST_BYTES:
+        seconds *= 1.5 * LEAST_BYTES / least
+        ranks, counted = bench(net, path, placement, seconds, settings)
+    for r, (rank, counters) in enumerate(zip(ranks, counted)):
+        payload = rank["sent_bytes_in_all"]
+        check(payload >= LEAST_BYTES, f"{placement}: rank {r} sent {payload:.0f} bytes; more seconds are needed")
+        check(counters["tx_dropped"] == 0 and counters["tcp_retransmitted"] < 100, f"{placement}: {counters}")
+        segments = payload / netns.SEGMENT_BYTES
+        acknowledgements = counters["tx_packets"] - segments
+        received_segments = sum(other["sent_bytes_in_all"] for other in ranks) / len(ranks) / netns.SEGMENT_BYTES
+        expected = payload + netns.FRAME_OVERHEAD_BYTES * (segments + max(0.0, acknowledgements))
+        share = counters["tx_bytes"] / expected
+        print(f"  {net.ranks} ranks, {placement}, rank {r}: payload {payload:.0f}, frames {counters['tx_packets']} "
+              f"({acknowledgements / received_segments:.2f} beyond full ones for each received), interface "
+              f"{counters['tx_bytes']}: {share:.4f} of what was expected, {counters['tx_bytes'] / payload:.4f} of payload",
+              flush=True)
+        check(-0.01 * segments <= acknowledgements <= 0.6 * received_segments + 0.01 * segments,
+              f"{placement}, rank {r}: {acknowledgements:.0f} frames beyond {segments:.0f} full ones")
+        check(abs(share - 1) <= TOLERANCE, f"{placement}, rank {r}: {counters['tx_bytes']} bytes, {expected:.0f} expected")
+    sent = sum(counters["tx_bytes"] for counters in counted)
+    received = sum(counters["rx_bytes"] for counters in counted)
+    check(abs(sent - received) <= 0.001 * sent, f"{placement}: interfaces sent {sent} and received {received}")
+
+
+def test_two_ranks_send_what_they_say(path):
+    with netns.Network(2) as net:
+        check_bytes(net, path, "des")
+        check_bytes(net, path, "des_rs", [DEEP])
+        check_bytes(net, path, "rows_a2a")
+
+
+def test_four_ranks_send_what_they_say(path):
+    with netns.Network(4) as net:
+        check_bytes(net, path, "des_rs", [DEEP])
+        check_bytes(net, path, "rows_a2a")
+
+
+if __name__ == "__main__":
+    netns.skip_unless_possible()
+    harness.main(sys.modules[__name__])
