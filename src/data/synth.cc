@@ -8,6 +8,7 @@
 #include <cstdio>
 #include <future>
 #include <optional>
+#include <utility>
 #include <vector>
 
 #include "base/file.h"
@@ -236,7 +237,12 @@ class Generator {
 Status Check(const SynthConfig& config) {
   if (config.format != "criteo" && config.format != "csv" && config.format != "libffm")
     return InvalidArgument("format: {} is none of criteo, csv, libffm", config.format);
-  if (config.format == "criteo" && (config.dense != 13 || config.fields != 26 || config.keys_per_field != 1))
+  for (const auto& [name, list] : {std::pair{"rows_of_fields", &config.rows_of_fields}, {"keys_of_fields", &config.keys_of_fields}})
+    if (!list->empty() && static_cast<int64_t>(list->size()) != config.fields)
+      return InvalidArgument("{}: {} numbers for {} fields", name, list->size(), config.fields);
+  const bool many_keys = config.keys_per_field != 1 || std::any_of(config.keys_of_fields.begin(), config.keys_of_fields.end(),
+                                                                   [](int64_t keys) { return keys != 1; });
+  if (config.format == "criteo" && (config.dense != 13 || config.fields != 26 || many_keys))
     return InvalidArgument("format criteo has 13 integer columns and 26 fields of one key; use format csv or libffm");
   return Status::Ok();
 }

@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <string>
+#include <vector>
 
 #include "base/status.h"
 
@@ -18,6 +19,8 @@ struct SynthConfig {
   int64_t rows = 4000000;
   double skew = 12.0;
   double keys_per_field = 1.0;
+  std::vector<int64_t> rows_of_fields;
+  std::vector<int64_t> keys_of_fields;
   double missing = 0.1;
   double churn = 0.0;
   double base_rate = 0.25;
@@ -50,6 +53,15 @@ struct SynthConfig {
                      "between 1 and twice as many, separated by | in csv.",
              .min = 1,
              .max = 1000});
+    v.Field("rows_of_fields", rows_of_fields,
+            {.text = "Keys of each field, one number a field, in place of rows and the ladder of sizes below it.",
+             .min = 1,
+             .max = 1 << 24});
+    v.Field("keys_of_fields", keys_of_fields,
+            {.text = "Keys of each field in every sample, exactly, one number a field, in place of keys_per_field: multi-hot "
+                     "data of a known shape. Not in criteo.",
+             .min = 1,
+             .max = 10000});
     v.Field("missing", missing, {.text = "Share of empty integer columns.", .min = 0, .max = 0.99});
     v.Field("churn", churn,
             {.text = "How often, over the whole file, a key is replaced by a new one: 0.5 renews half of all keys.",
@@ -95,8 +107,8 @@ struct SynthReport {
 // Writes a synthetic click log: docs/synthetic-data.md says what its teacher is.
 // Semantics    every number is a function of (seed, sample index, column): the output does not depend on the threads.
 //              A file is written aside and renamed when complete; an older one is replaced.
-// Errors       kInvalidArgument naming the setting (criteo with other columns or several keys per field); kIo naming the
-//              file.
+// Errors       kInvalidArgument naming the setting (criteo with other columns or several keys per field; lists of another
+//              length than `fields`); kIo naming the file.
 // Cost         about a microsecond a line on one core; memory a bit per key, whatever the number of samples.
 Result<SynthReport> Synthesize(const SynthConfig& config);
 

@@ -102,12 +102,18 @@ void SynthModel::MakeColumns() {
   const CounterRng deal(static_cast<uint64_t>(config_.seed), 0xdea1);
   std::stable_sort(order.begin(), order.end(), [&](int64_t a, int64_t b) { return deal.Bits(a) < deal.Bits(b); });
   fields_.resize(n);
+  int64_t largest = 2;
+  for (const int64_t rows : config_.rows_of_fields) largest = std::max(largest, rows);
   for (int64_t place = 0; place < n; ++place) {
     const int64_t f = order[place];
     const double share = static_cast<double>(place + 1) / static_cast<double>(n);
-    const double exponent = 0.1 + 0.9 * share * share;
+    double exponent = 0.1 + 0.9 * share * share;
     Field& field = fields_[f];
     field.cardinality = std::max<int64_t>(2, std::llround(std::pow(static_cast<double>(config_.rows), exponent)));
+    if (!config_.rows_of_fields.empty()) {
+      field.cardinality = config_.rows_of_fields[static_cast<size_t>(f)];
+      exponent = std::log(static_cast<double>(field.cardinality)) / std::log(static_cast<double>(largest));
+    }
     field.quantiles = PowerLawQuantiles(1 + (config_.skew - 1) * exponent, static_cast<double>(field.cardinality));
     field.salt = MixPair(static_cast<uint64_t>(config_.seed), 0xf1e1d000 + static_cast<uint64_t>(f));
     field.missing = f % 4 == 3 ? config_.missing / 2 : 0;
@@ -136,10 +142,14 @@ void SynthModel::Draw(uint64_t sample, double progress, SynthSample* out) const 
   for (size_t f = 0; f < fields_.size(); ++f) {
     const Field& field = fields_[f];
     out->offsets[f] = static_cast<int32_t>(out->keys.size());
-    const uint64_t num_keys = most_keys <= 1 ? 1 : 1 + rng.Below(counter++, most_keys);
+    uint64_t num_keys = 1;
+    if (!config_.keys_of_fields.empty())
+      num_keys = static_cast<uint64_t>(config_.keys_of_fields[f]);
+    else if (most_keys > 1)
+      num_keys = 1 + rng.Below(counter++, most_keys);
     for (uint64_t k = 0; k < num_keys; ++k) {
       const uint64_t bits = rng.Bits(counter++);
-      if (LowUniform(bits) < field.missing) continue;
+      if (config_.keys_of_fields.empty() && LowUniform(bits) < field.missing) continue;
       const auto last = static_cast<uint32_t>(field.cardinality - 1);
       const auto index = std::min(static_cast<uint32_t>(Interpolate(field.quantiles, bits)), last);
       uint32_t renewal = 0;

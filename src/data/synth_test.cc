@@ -257,5 +257,33 @@ TEST_F(SynthTest, UnwritablePlaceIsAnErrorNamingTheFileAndLeavesNothing) {
   EXPECT_TRUE(std::filesystem::is_empty(folder_));
 }
 
+TEST_F(SynthTest, ShapeOfFieldsIsAsGiven) {
+  SynthConfig config;
+  config.format = "csv";
+  config.dense = 1;
+  config.fields = 3;
+  config.samples = 2000;
+  config.skew = 1;
+  config.rows_of_fields = {5, 300, 20000};
+  config.keys_of_fields = {1, 7, 3};
+  const SynthModel model(config);
+  std::vector<std::set<uint32_t>> seen(3);
+  SynthSample sample;
+  for (uint64_t i = 0; i < 2000; ++i) {
+    model.Draw(i, 0, &sample);
+    for (size_t f = 0; f < 3; ++f) {
+      ASSERT_EQ(sample.offsets[f + 1] - sample.offsets[f], config.keys_of_fields[f]);
+      for (int32_t k = sample.offsets[f]; k < sample.offsets[f + 1]; ++k) seen[f].insert(sample.indices[k]);
+    }
+  }
+  // Uniform draws: n (1 - exp(-draws / n)) of n keys are seen.
+  EXPECT_EQ(seen[0].size(), 5u);
+  EXPECT_EQ(seen[1].size(), 300u);
+  EXPECT_NEAR(static_cast<double>(seen[2].size()), 20000 * (1 - std::exp(-6000.0 / 20000)), 150);
+  config.keys_of_fields = {1, 7};
+  config.output = "-";
+  EXPECT_NE(Synthesize(config).status().message().find("keys_of_fields"), std::string::npos);
+}
+
 }  // namespace
 }  // namespace sluice::data
