@@ -10,6 +10,7 @@ void AddVerbs(Application* application) {
   AddExport(application);
   AddInspect(application);
   AddInit(application);
+  AddPlan(application);
   AddPack(application);
   AddSynth(application);
   AddBench(application);

@@ -12,6 +12,7 @@ void AddPredict(Application* application);
 void AddExport(Application* application);
 void AddInspect(Application* application);
 void AddInit(Application* application);
+void AddPlan(Application* application);
 void AddPack(Application* application);
 void AddSynth(Application* application);
 void AddBench(Application* application);

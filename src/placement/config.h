@@ -52,6 +52,46 @@ struct FieldPlacementConfig {
   }
 };
 
+// Rows that a field's vocabulary will have.
+struct FieldRowsConfig {
+  int64_t rows = 0;
+
+  template <class V>
+  void Visit(V& v) {
+    v.Field("rows", rows, {.text = "Rows of the field's vocabulary in the end; the number alone may stand for it.",
+                           .unit = "rows", .min = 0});
+  }
+};
+
+// What placement auto goes by (docs/algorithms/planner.md).
+struct PlannerConfig {
+  std::string link;
+  std::string latency = "50us";
+  std::string memory_per_rank;
+  std::string largest_home;
+  int64_t samples = 65536;
+  std::vector<std::pair<std::string, FieldRowsConfig>> rows;
+
+  template <class V>
+  void Visit(V& v) {
+    v.Field("link", link,
+            {.text = "Bandwidth of a rank's link, each way: 10Gbit, 100Mbit/s, 1.2GB/s; or measure, at the start, between "
+                     "the ranks. Then the least time of a step decides; empty: the fewest bytes do. What is measured may "
+                     "differ from run to run, and the order of additions with it."});
+    v.Field("latency", latency, {.text = "Time of a short message over a link that is not measured: 50us, 0.2ms."});
+    v.Field("memory_per_rank", memory_per_rank,
+            {.text = "Memory that rows, dense parameters and buffers of a rank may take: 8GiB; a vocabulary that does not "
+                     "fit is divided over ranks. Empty: no bound."});
+    v.Field("largest_home", largest_home,
+            {.text = "Memory of a vocabulary's rows up to which one rank may hold it whole: 2GiB; larger ones are divided over "
+                     "ranks even where one had room. Empty: no bound."});
+    v.Field("samples", samples,
+            {.text = "Samples of the training data that statistics are taken of; at least one batch.", .unit = "samples",
+             .min = 1});
+    v.Map("rows", rows, {.text = "Rows that fields will have, where more is known than the sample tells."});
+  }
+};
+
 struct WireConfig {
   std::string partials = "fp32";
   std::string rows = "fp32";
@@ -85,6 +125,7 @@ struct StrategyConfig {
   std::string placement = "auto";
   std::vector<std::pair<std::string, FieldPlacementConfig>> fields;
   std::string input = "auto";
+  PlannerConfig planner;
   DenseConfig dense;
   WireConfig wire;
   double timeout_s = 30;
@@ -104,7 +145,7 @@ struct StrategyConfig {
             {.text = "How keys and samples meet: des, partial results all-reduced; des_rs, partial results "
                      "reduce-scattered; rows_a2a, unique rows pulled and their gradients pushed; field_a2a, whole "
                      "vocabularies at one rank each and pooled fields sent to the ranks with the samples; local, one "
-                     "process; auto, what sends the fewest bytes for the first batch of the data.",
+                     "process; auto, a planner chooses for every vocabulary, by bytes or by time (sluice plan explains).",
              .choices = {"auto", "des", "des_rs", "rows_a2a", "field_a2a", "local"}});
     v.Map("fields", fields, {.text = "Placements of single fields or ranges of them, in place of `placement`."});
     v.Field("input", input,
@@ -112,6 +153,7 @@ struct StrategyConfig {
                      "every rank its own samples, and keys travel to the owners of their rows; auto, sharded where the "
                      "placements need no key of other ranks' samples, else replicated.",
              .choices = {"auto", "replicated", "sharded"}});
+    v.Struct("planner", planner, {.text = "What placement auto goes by."});
     v.Struct("dense", dense, {.text = "The dense net."});
     v.Struct("wire", wire, {.text = "Number formats of messages; sums are in fp32 either way."});
     v.Field("timeout_s", timeout_s,

@@ -25,6 +25,8 @@ Status WriteMetricsFile(const std::string& path, const RunMetrics& metrics) {
   json["cpu_s"] = number(metrics.cpu_s);
   json["bytes_per_sample"] = Json::object();
   for (const auto& [kind, bytes] : metrics.bytes_per_sample) json["bytes_per_sample"][kind] = number(bytes);
+  if (!metrics.predicted_bytes_per_sample.empty()) json["predicted_bytes_per_sample"] = Json::object();
+  for (const auto& [kind, bytes] : metrics.predicted_bytes_per_sample) json["predicted_bytes_per_sample"][kind] = number(bytes);
   for (const auto& [name, value] : metrics.others) json[name] = number(value);
   return WriteFileAtomically(path, json.dump(2) + "\n");
 }

@@ -25,6 +25,7 @@ struct RunMetrics {
   double wall_s = std::numeric_limits<double>::quiet_NaN();
   double cpu_s = std::numeric_limits<double>::quiet_NaN();
   std::vector<std::pair<std::string, double>> bytes_per_sample = {};  // by kind of traffic
+  std::vector<std::pair<std::string, double>> predicted_bytes_per_sample = {};  // by the planner; none with one rank
   std::vector<std::pair<std::string, double>> others = {};            // further members
 };
 

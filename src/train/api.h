@@ -49,6 +49,7 @@ struct TrainReport {
   bool is_leader = true;           // rank 0, which reports for all
   // Payload by kind of traffic, summed over ranks; one process sends nothing.
   std::map<std::string, double> bytes_per_sample;
+  std::map<std::string, double> predicted_bytes_per_sample;   // by the planner, without control; empty: one process
   std::string ToText() const;      // the lines at the end of a run
 };
 
@@ -63,6 +64,18 @@ Result<TrainReport> Train(const RunConfig& config, const TrainOptions& options);
 //              end the process, whose own thread may wait for that rank.
 Result<TrainReport> TrainAsRank(const RunConfig& config, const TrainOptions& options,
                                 std::function<void(int rank, const Status& why)> on_lost);
+
+// ---- plan
+
+struct PlanRequest {
+  int ranks = 2;
+  std::string link, latency, memory;   // over strategy.planner where given
+  std::string sample;                  // a number of samples, or a file to sample in place of data.train
+  std::string json;                    // also write the plan here
+};
+// What the planner would choose for so many ranks, as text to print: docs/algorithms/planner.md. Trains nothing.
+// Errors       kInvalidArgument naming the option or setting; those of the data.
+Result<std::string> PlanRun(const RunConfig& config, const PlanRequest& request);
 
 // The metrics as one line of text, and as the members of metrics.json (undefined ones left out).
 std::string ToText(const metric::Metrics& metrics);

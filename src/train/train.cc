@@ -74,6 +74,21 @@ std::string Traffic(const TrainReport& report) {
                      report.ranks, kinds);
 }
 
+// What the planner had said beside what was sent.
+std::string Predictions(const TrainReport& report) {
+  std::string kinds;
+  double predicted = 0, measured = 0;
+  for (const auto& [kind, value] : report.predicted_bytes_per_sample) {
+    const auto found = report.bytes_per_sample.find(kind);
+    const double sent = found == report.bytes_per_sample.end() ? 0 : found->second;
+    predicted += value;
+    measured += sent;
+    if (value > 0 || sent > 0) kinds += fmt::format("{}{} {:.1f} {:.1f}", kinds.empty() ? "" : ", ", kind, value, sent);
+  }
+  if (report.predicted_bytes_per_sample.empty()) return "";
+  return fmt::format("bytes per sample predicted {:.1f}, measured {:.1f} (without control; {})\n", predicted, measured, kinds);
+}
+
 }  // namespace
 
 std::string TrainReport::ToText() const {
@@ -82,6 +97,7 @@ std::string TrainReport::ToText() const {
   text += fmt::format("{} steps, {} samples in {}, loss {:.5f}\n", steps, samples, telemetry::HumanDuration(train_s), loss);
   if (skipped_lines > 0) text += fmt::format("skipped {} bad lines\n", skipped_lines);
   if (evaluated) text += train::ToText(eval) + "\n";
+  text += Predictions(*this);
   text += fmt::format("{} samples/s, peak memory {}, {}\n", telemetry::HumanCount(samples_per_s),
                       telemetry::HumanBytes(static_cast<double>(peak_rss_bytes)), Traffic(*this));
   text += fmt::format("run folder {}", run_dir);

@@ -5,13 +5,15 @@
 #include <filesystem>
 #include <utility>
 
+#include <fmt/format.h>
+
 #include "base/file.h"
 #include "base/log.h"
 #include "checkpoint/checkpoint_folder.h"
 #include "config/writer.h"
-#include "placement/planner.h"
 #include "telemetry/metrics_file.h"
 #include "telemetry/resource.h"
+#include "train/planning.h"
 #include "train/warm_start.h"
 
 namespace sluice::train {
@@ -42,7 +44,8 @@ Result<std::unique_ptr<Trainer<T>>> Trainer<T>::Make(const RunConfig& config, co
   std::unique_ptr<Trainer> trainer(new Trainer(folder, options, ranks));
   Status status;
   try {
-    status = trainer->Open(config);
+    status = trainer->OpenData(config);
+    if (status.ok()) status = trainer->OpenModel();
   } catch (const StatusError& error) {
     status = error.status();
   }
@@ -52,13 +55,12 @@ Result<std::unique_ptr<Trainer<T>>> Trainer<T>::Make(const RunConfig& config, co
 }
 
 template <class T>
-Status Trainer<T>::Open(const RunConfig& config) {
+Status Trainer<T>::OpenData(const RunConfig& config) {
   header_.config = config;
   header_.fp64 = sizeof(T) == 8;
-  std::unique_ptr<checkpoint::CheckpointReader> reader;
   if (!folder_.resume_from.empty()) {
-    SLUICE_ASSIGN_OR_RETURN(reader, checkpoint::CheckpointReader::Open(folder_.resume_from));
-    SLUICE_ASSIGN_OR_RETURN(CheckpointHeader old, ReadHeader(*reader));
+    SLUICE_ASSIGN_OR_RETURN(checkpoint_, checkpoint::CheckpointReader::Open(folder_.resume_from));
+    SLUICE_ASSIGN_OR_RETURN(CheckpointHeader old, ReadHeader(*checkpoint_));
     header_.features = std::move(old.features);
     header_.progress = std::move(old.progress);
     const std::string difference = FirstDifference(config, old.config);
@@ -87,6 +89,12 @@ Status Trainer<T>::Open(const RunConfig& config) {
     options.num_labels = state_->schema.num_labels();
     progressive_ = std::make_unique<metric::ProgressiveEvaluator>(options, config.train.progressive.window);
   }
+  return Status::Ok();
+}
+
+template <class T>
+Status Trainer<T>::OpenModel() {
+  const RunConfig& config = header_.config;
   if (context_.ranks != nullptr) SLUICE_RETURN_IF_ERROR(SettleStrategy());
   WorkerOptions worker_options;
   worker_options.ranks = ranks();
@@ -98,10 +106,11 @@ Status Trainer<T>::Open(const RunConfig& config) {
   worker_options.seed = static_cast<uint64_t>(config.seed);
   worker_ = std::make_unique<Worker<T>>(state_.get(), pool_.get(), worker_options);
 
-  if (reader != nullptr) {
-    SLUICE_RETURN_IF_ERROR(LoadState(*reader, state_.get(), context_.ranks));
-    if (progressive_ != nullptr && !reader->Names("progressive/").empty())
-      SLUICE_RETURN_IF_ERROR(progressive_->Load(*reader, "progressive"));
+  if (checkpoint_ != nullptr) {
+    SLUICE_RETURN_IF_ERROR(LoadState(*checkpoint_, state_.get(), context_.ranks));
+    if (progressive_ != nullptr && !checkpoint_->Names("progressive/").empty())
+      SLUICE_RETURN_IF_ERROR(progressive_->Load(*checkpoint_, "progressive"));
+    checkpoint_.reset();
     RestoreSchedules(header_.progress, state_.get());
     if (!header_.progress.position.empty()) SLUICE_RETURN_IF_ERROR(source_->Seek(header_.progress.position));
     if (leads()) SLUICE_INFO("resumed from {}: step {}, {} samples", folder_.resume_from, header_.progress.step,
@@ -500,6 +509,8 @@ Status Trainer<T>::FillReport() {
   metrics.wall_s = report_.wall_s;
   metrics.cpu_s = report_.cpu_s;
   for (const auto& [kind, bytes] : report_.bytes_per_sample) metrics.bytes_per_sample.emplace_back(kind, bytes);
+  for (const auto& [kind, bytes] : report_.predicted_bytes_per_sample)
+    metrics.predicted_bytes_per_sample.emplace_back(kind, bytes);
   int64_t rows = 0;
   for (int t = 0; t < state_->tables->size(); ++t) rows += state_->tables->table(t).stats().rows;
   SLUICE_ASSIGN_OR_RETURN(rows, SumOverRanks(rows));
@@ -529,45 +540,54 @@ Result<int64_t> Trainer<T>::SumOverRanks(int64_t value) {
 }
 
 template <class T>
+Result<placement::Strategy> Trainer<T>::PlanStrategy(const placement::Machine& link) {
+  const RunConfig& config = header_.config;
+  SLUICE_ASSIGN_OR_RETURN(const placement::PlanOptions options, MakePlanOptions(config, state_->schema));
+  SLUICE_ASSIGN_OR_RETURN(const placement::PlanInput input, MakePlanInput(config, header_.features, *state_,
+                                                                          context_.ranks->size(), link, pool_.get()));
+  SLUICE_ASSIGN_OR_RETURN(placement::Plan plan, placement::MakePlan(input, options));
+  if (!plan.strategy.pure() || plan.strategy.uses(placement::Placement::kFieldA2a)) {
+    // One placement for the whole model.
+    const placement::WholePlan& rows = plan.rivals[0];
+    const placement::WholePlan& partials = plan.rivals[2];
+    const bool pull = placement::ObjectiveOf(input, rows.cost) < placement::ObjectiveOf(input, partials.cost);
+    plan.strategy = (pull ? rows : partials).strategy;
+    plan.cost = (pull ? rows : partials).cost;
+    plan.reason = fmt::format("{} for the whole model; the best of all: {}", (pull ? rows : partials).name, plan.reason);
+  }
+  for (int kind = 0; kind < comm::kNumTraffics; ++kind)
+    if (static_cast<comm::Traffic>(kind) != comm::Traffic::kControl)
+      report_.predicted_bytes_per_sample[comm::TrafficName(static_cast<comm::Traffic>(kind))] =
+          plan.cost.bytes[static_cast<size_t>(kind)] / static_cast<double>(input.batch_size);
+  if (!options_.quiet) {
+    SLUICE_INFO("{} ranks: {}", context_.ranks->size(), plan.reason);
+    SLUICE_INFO("the batch size of {} is that of all ranks together", config.train.batch_size);
+  }
+  return plan.strategy;
+}
+
+// Rank 0 plans for all: what is measured differs from rank to rank.
+template <class T>
 Status Trainer<T>::SettleStrategy() {
   const placement::StrategyConfig& config = header_.config.strategy;
-  placement::PlanInput input;
-  SLUICE_ASSIGN_OR_RETURN(const auto named, placement::NamedPlacements(config, state_->schema));
-  const bool automatic = std::find(named.begin(), named.end(), std::nullopt) != named.end();
-  if (automatic) {
-    data::OpenOptions open;
-    open.purpose = data::Purpose::kTrain;
-    open.batch_size = header_.config.train.batch_size;
-    open.seed = static_cast<uint64_t>(header_.config.seed);
-    SLUICE_ASSIGN_OR_RETURN(const auto source, data::OpenSource(header_.config.data, header_.features, open));
-    data::Batch batch;
-    SLUICE_RETURN_IF_ERROR(source->Next(&batch).status());
-    std::vector<placement::PlannedTable> tables;
-    for (int t = 0; t < state_->tables->size(); ++t)
-      tables.push_back({state_->tables->need(t).fields, state_->tables->need(t).dim});
-    input = placement::MeasureBatch(batch, state_->schema, tables, context_.ranks->size());
+  SLUICE_ASSIGN_OR_RETURN(placement::Machine link, LinkOf(config.planner));
+  if (config.planner.link == "measure")
+    SLUICE_RETURN_IF_ERROR(placement::MeasureLink(&context_.ranks->control(), &link));
+  Result<std::string> planned = std::string();
+  if (leads()) {
+    auto strategy = PlanStrategy(link);
+    planned = strategy.ok() ? Result<std::string>(placement::Encode(*strategy)) : Result<std::string>(strategy.status());
   }
-  input.sum_columns = state_->net->partial_columns(nn::Reduction::kSum);
-  input.max_columns = state_->net->partial_columns(nn::Reduction::kMax);
-  input.dense_params = state_->params.size();
-  input.flops_per_sample = state_->net->flops_per_sample();
-  input.scalar_bytes = sizeof(T);
-  const placement::Plan plan = placement::Choose(input);
-  const int vocabularies = state_->tables->ids().num_vocabularies();
+  SLUICE_ASSIGN_OR_RETURN(const std::string text, context_.ranks->Share(planned));
+  SLUICE_ASSIGN_OR_RETURN(const placement::Strategy chosen, placement::DecodeStrategy(text));
   SLUICE_ASSIGN_OR_RETURN(context_.strategy,
-                          placement::Settle(config, state_->schema, context_.ranks->size(),
-                                            placement::Uniform(plan.choice, vocabularies)));
+                          placement::Settle(config, state_->schema, context_.ranks->size(), chosen));
   if (!context_.strategy.pure() || context_.strategy.uses(placement::Placement::kFieldA2a) ||
       context_.strategy.sharded_input)
     return InvalidArgument("strategy: a mix of placements, field_a2a and sharded input are not offered");
   context_.dense = {.bucket_bytes = config.dense.bucket_kib << 10,
                     .overlap = config.dense.overlap,
                     .wire = context_.strategy.dense_gradients};
-  if (leads() && !options_.quiet) {
-    SLUICE_INFO("{} ranks, placement {}{}", context_.ranks->size(),
-                placement::PlacementName(*context_.strategy.pure()), automatic ? ": " + plan.reason : "");
-    SLUICE_INFO("the batch size of {} is that of all ranks together", header_.config.train.batch_size);
-  }
   return Status::Ok();
 }
 

@@ -9,10 +9,12 @@
 
 #include "base/status.h"
 #include "base/thread_pool.h"
+#include "checkpoint/checkpoint_reader.h"
 #include "data/open.h"
 #include "metric/histogram_auc.h"
 #include "metric/metrics.h"
 #include "metric/progressive.h"
+#include "placement/planner.h"
 #include "telemetry/progress.h"
 #include "telemetry/run_log.h"
 #include "train/api.h"
@@ -45,8 +47,13 @@ class Trainer {
 
  private:
   Trainer(const RunFolder& folder, const TrainOptions& options, placement::Ranks* ranks);
-  Status Open(const RunConfig& config);
+  // Each rank by itself: data and an empty model.
+  Status OpenData(const RunConfig& config);
+  // All ranks together: the strategy, a checkpoint's state, logs.
+  Status OpenModel();
   Status OpenLog();
+  // Rank 0: the strategy, and what it should send.
+  Result<placement::Strategy> PlanStrategy(const placement::Machine& link);
   Status SettleStrategy();
   Status Log(telemetry::StepRecord record);   // rank 0 alone writes
   Status CountTraffic();
@@ -80,6 +87,7 @@ class Trainer {
   nn::LossKind loss_ = nn::LossKind::kBce;
   std::unique_ptr<ThreadPool> pool_;
   std::unique_ptr<ModelState<T>> state_;
+  std::unique_ptr<checkpoint::CheckpointReader> checkpoint_;   // to resume from, while opening
   std::unique_ptr<data::BatchSource> source_;
   std::unique_ptr<Worker<T>> worker_;
   std::unique_ptr<metric::ProgressiveEvaluator> progressive_;   // null: off
