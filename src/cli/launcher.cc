@@ -15,6 +15,7 @@
 #include <set>
 
 #include "base/join.h"
+#include "cli/network.h"
 
 namespace sluice::cli {
 namespace {
@@ -97,7 +98,16 @@ class Words {
   std::set<std::string> shown_;
 };
 
-Result<pid_t> Start(const std::vector<std::string>& arguments, int* errors) {
+// In the child: mpirun is reached by the ranks of other namespaces through its own interface there.
+bool EnterLaunchersNetwork(const std::string& networks) {
+  if (networks.empty()) return true;
+  setenv("PMIX_MCA_ptl_tcp_if_include", "ctl,ctl0", 1);
+  setenv("PMIX_MCA_ptl_tcp_remote_connections", "1", 1);
+  return EnterNetwork(networks + "host").ok();
+}
+
+Result<pid_t> Start(const std::vector<std::string>& arguments, const std::string& networks, int* errors) {
+  if (!networks.empty()) SLUICE_RETURN_IF_ERROR(FindNetwork(networks + "host"));
   int ends[2];
   if (pipe2(ends, O_CLOEXEC) != 0) return IoError("pipe: {}", std::strerror(errno));
   std::vector<char*> argv;
@@ -111,6 +121,7 @@ Result<pid_t> Start(const std::vector<std::string>& arguments, int* errors) {
     const int nothing = open("/dev/null", O_RDONLY);
     dup2(nothing, STDIN_FILENO);
     dup2(ends[1], STDERR_FILENO);
+    if (!EnterLaunchersNetwork(networks)) _exit(127);
     execv(argv[0], argv.data());
     _exit(127);
   }
@@ -156,7 +167,12 @@ std::vector<std::string> MpirunArguments(const LaunchPlan& plan, const std::stri
   set("orte_enable_recovery", "1");
   set("orte_abort_on_non_zero_status", "0");
   set("btl_base_warn_component_unused", "0");
-  if (!plan.hosts.empty()) {
+  if (!plan.networks.empty()) {
+    set("pml", "ob1");
+    set("btl", "self,tcp");
+    set("btl_tcp_if_include", kDataInterface);
+    arguments.insert(arguments.end(), {"-x", std::string(kNetworksVariable) + "=" + plan.networks});
+  } else if (!plan.hosts.empty()) {
     arguments.insert(arguments.end(), {"--hostfile", plan.hosts});
   } else if (!Allotted()) {
     set("btl_tcp_if_include", "lo");
@@ -207,7 +223,7 @@ Status Launch(const LaunchPlan& plan) {
   action.sa_handler = OnInterrupt;
   for (const int signal : {SIGINT, SIGTERM}) sigaction(signal, &action, nullptr);
   int errors = -1;
-  SLUICE_ASSIGN_OR_RETURN(const pid_t pid, Start(MpirunArguments(plan, mpirun), &errors));
+  SLUICE_ASSIGN_OR_RETURN(const pid_t pid, Start(MpirunArguments(plan, mpirun), plan.networks, &errors));
 
   std::vector<RankEnd> ends;
   Words words(&ends);

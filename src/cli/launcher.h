@@ -14,6 +14,7 @@ struct LaunchPlan {
   int ranks = 1;
   std::string mpirun;                     // path; empty: searched for in PATH
   std::string hosts;                      // mpirun's host file; empty: this machine, or what a batch system allotted
+  std::string networks;                   // not empty: rank r enters this network namespace + r (cli/network.h)
   bool bind = false;                      // each rank to processors of its own
   std::vector<std::string> command;       // program with its absolute path, then its arguments
   // How long the other ranks may take to leave after the first one failed: it told them, or they saw what it saw.

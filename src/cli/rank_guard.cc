@@ -12,6 +12,8 @@
 
 #include <fmt/format.h>
 
+#include "cli/network.h"
+
 namespace sluice::cli {
 namespace {
 
@@ -63,6 +65,14 @@ int GuardRank(char** argv) {
     if (getppid() != guard) _exit(4);
     for (const int signal : {SIGTERM, SIGINT}) std::signal(signal, SIG_DFL);
     std::signal(SIGUSR1, SIG_IGN);   // mpirun may hand it to the whole group of processes; the guard's SIGTERM is meant
+    const char* networks = std::getenv(kNetworksVariable);
+    if (networks != nullptr && *networks != 0) {
+      const Status entered = EnterNetwork(fmt::format("{}{}", networks, Number("OMPI_COMM_WORLD_RANK")));
+      if (!entered.ok()) {
+        std::fprintf(stderr, "sluice: %s\n", entered.message().c_str());
+        _exit(3);
+      }
+    }
     execv(argv[0], argv);
     std::fprintf(stderr, "sluice: %s cannot be started: %s\n", argv[0], std::strerror(errno));
     _exit(3);

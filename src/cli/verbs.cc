@@ -14,6 +14,7 @@ void AddVerbs(Application* application) {
   AddPack(application);
   AddSynth(application);
   AddBench(application);
+  AddCompare(application);
   AddReference(application);
 }
 

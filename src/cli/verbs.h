@@ -16,6 +16,7 @@ void AddPlan(Application* application);
 void AddPack(Application* application);
 void AddSynth(Application* application);
 void AddBench(Application* application);
+void AddCompare(Application* application);
 void AddReference(Application* application);
 
 // All of them, in the order of --help.

@@ -10,6 +10,12 @@
 
 namespace sluice::telemetry {
 
+// What one process of a run used.
+struct ProcessUse {
+  int64_t peak_rss_bytes = 0;
+  double cpu_s = 0;   // user and system, all threads
+};
+
 // What a run achieved, as metrics.json tells it. NaN (undefined or not measured) is written as null.
 struct RunMetrics {
   double auc = std::numeric_limits<double>::quiet_NaN();
@@ -26,6 +32,7 @@ struct RunMetrics {
   double cpu_s = std::numeric_limits<double>::quiet_NaN();
   std::vector<std::pair<std::string, double>> bytes_per_sample = {};  // by kind of traffic
   std::vector<std::pair<std::string, double>> predicted_bytes_per_sample = {};  // by the planner; none with one rank
+  std::vector<ProcessUse> processes = {};                             // in the order of their ranks
   std::vector<std::pair<std::string, double>> others = {};            // further members
 };
 

@@ -511,6 +511,7 @@ Status Trainer<T>::FillReport() {
   for (const auto& [kind, bytes] : report_.bytes_per_sample) metrics.bytes_per_sample.emplace_back(kind, bytes);
   for (const auto& [kind, bytes] : report_.predicted_bytes_per_sample)
     metrics.predicted_bytes_per_sample.emplace_back(kind, bytes);
+  SLUICE_ASSIGN_OR_RETURN(metrics.processes, Processes());
   int64_t rows = 0;
   for (int t = 0; t < state_->tables->size(); ++t) rows += state_->tables->table(t).stats().rows;
   SLUICE_ASSIGN_OR_RETURN(rows, SumOverRanks(rows));
@@ -589,6 +590,21 @@ Status Trainer<T>::SettleStrategy() {
                     .overlap = config.dense.overlap,
                     .wire = context_.strategy.dense_gradients};
   return Status::Ok();
+}
+
+// Ranks that are threads are one process.
+template <class T>
+Result<std::vector<telemetry::ProcessUse>> Trainer<T>::Processes() {
+  const telemetry::ProcessUse mine = {report_.peak_rss_bytes, report_.cpu_s};
+  if (context_.ranks == nullptr || options_.ranks > 1) return std::vector<telemetry::ProcessUse>{mine};
+  const auto size = static_cast<size_t>(context_.ranks->size());
+  const std::vector<int64_t> numbers = {mine.peak_rss_bytes, static_cast<int64_t>(1e6 * mine.cpu_s)};
+  std::vector<int64_t> all(2 * size);
+  SLUICE_RETURN_IF_ERROR(context_.ranks->control().template AllGather<int64_t>(
+      numbers, std::vector<int64_t>(size, 2), all, comm::Traffic::kControl));
+  std::vector<telemetry::ProcessUse> processes;
+  for (size_t r = 0; r < size; ++r) processes.push_back({all[2 * r], 1e-6 * static_cast<double>(all[2 * r + 1])});
+  return processes;
 }
 
 template <class T>

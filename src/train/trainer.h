@@ -15,6 +15,7 @@
 #include "metric/metrics.h"
 #include "metric/progressive.h"
 #include "placement/planner.h"
+#include "telemetry/metrics_file.h"
 #include "telemetry/progress.h"
 #include "telemetry/run_log.h"
 #include "train/api.h"
@@ -56,6 +57,7 @@ class Trainer {
   Result<placement::Strategy> PlanStrategy(const placement::Machine& link);
   Status SettleStrategy();
   Status Log(telemetry::StepRecord record);   // rank 0 alone writes
+  Result<std::vector<telemetry::ProcessUse>> Processes();
   Status CountTraffic();
   Result<int64_t> SumOverRanks(int64_t value);
   bool leads() const { return context_.ranks == nullptr || context_.ranks->leads(); }
