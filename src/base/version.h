@@ -2,7 +2,8 @@
 
 namespace sluice {
 
-// Version of the program, as `sluice --version` prints it and checkpoints record it. CMakeLists.txt says the same.
-inline constexpr const char* kVersion = "0.1.0";
+// Version of the program, as `sluice --version` prints it, checkpoints record it and ranks compare it. CMakeLists.txt says
+// the same.
+extern const char* const kVersion;
 
 }  // namespace sluice
