@@ -94,6 +94,25 @@ TEST_F(RanksMatrixTest, EveryPoolingIsThatOfOneRank) {
   }
 }
 
+TEST_F(RanksMatrixTest, TenStepsOfEveryModelInFloatAgree) {
+  for (const std::string& model : kModels) {
+    for (const std::string optimizer : {"adagrad", "ftrl"}) {
+      for (const double keys : {1.0, 3.0}) {
+        RunConfig config = Case(model, optimizer, 500, keys);
+        config.precision = "fp32";
+        config.train.max_steps = 10;
+        config.train.epochs = 2;
+        const std::string alone = NewRun();
+        EXPECT_EQ(MustTrain(config, alone).steps, 10);
+        for (const std::string& placement : kPlacements)
+          for (const int ranks : {2, 8})
+            EXPECT_LE(Difference(config, alone, ranks, placement), 1e-5)
+                << model << ", " << optimizer << ", " << keys << " keys, " << ranks << " ranks, " << placement;
+      }
+    }
+  }
+}
+
 TEST_F(RanksMatrixTest, AnEpochInFloatScoresLikeOneRank) {
   for (const std::string model : {"lr", "fm", "wide_deep", "deepfm", "dlrm", "dcnv2"}) {
     RunConfig config = Case(model, "adagrad", 12000, 3);

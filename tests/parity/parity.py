@@ -105,7 +105,7 @@ def workplace():
 class Program:
     """One run of the program and what its last checkpoint holds."""
 
-    def __init__(self, model, settings, steps, precision="fp64", extra=()):
+    def __init__(self, model, settings, steps, precision="fp64", extra=(), ranks=1):
         folder, _ = workplace()
         self.run_dir = tempfile.mkdtemp(dir=folder)
         config = f"{self.run_dir}/config-in.yaml"
@@ -113,7 +113,8 @@ class Program:
             file.write(config_text(f"{folder}/train.csv", model, settings))
         self.run_dir += "/run"
         sets = [f"precision={precision}", f"train.max_steps={steps}", *extra]
-        run("train", config, "--run-dir", self.run_dir, *(part for s in sets for part in ("--set", s)))
+        several = ["--ranks", ranks] if ranks > 1 else []
+        run("train", config, "--run-dir", self.run_dir, *several, *(part for s in sets for part in ("--set", s)))
 
     def tensors(self):
         out = self.run_dir + "/model.safetensors"
@@ -236,11 +237,11 @@ def start_of(model_json):
     return dense, tables
 
 
-def compare(model, settings, steps, precision="fp64"):
+def compare(model, settings, steps, precision="fp64", ranks=1, extra=()):
     """(largest relative difference, where it is) after `steps` steps, and how far training moved the parameters."""
     options = options_of(model)
     dense, tables = start_of(json.dumps(model))
-    program = Program(model, settings, steps, precision)
+    program = Program(model, settings, steps, precision, extra, ranks)
     if steps < SAMPLES // BATCH:   # rows that a short run has not seen are not there
         return compare_short(program, model, options, settings, steps, dense, tables)
     ours_dense, ours_tables, ours_slots = arrange(program.tensors())
