@@ -174,6 +174,9 @@ class ParameterClient {
 
   // Asks the servers for a checkpoint: one cut over all servers. Its path.
   virtual Result<std::string> Checkpoint() = 0;
+  // Waits until a checkpoint that somebody asked for holds every push sent so far: from then on no restart of a server
+  // needs this client. kUnavailable: none did in time.
+  virtual Status AwaitCheckpoint(double timeout_s) = 0;
   // This worker is done: nobody waits for its clock any more. Flushes first.
   virtual Status Leave() = 0;
 

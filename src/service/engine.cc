@@ -1,0 +1,634 @@
+#include "service/engine.h"
+
+#include <algorithm>
+
+#include "base/log.h"
+#include "service/engine_impl.h"
+#include "service/journal.h"
+
+namespace sluice::service {
+
+std::unique_ptr<Engine> Engine::Make(std::unique_ptr<Backend> backend, ModelLayout layout, EngineOptions options,
+                                     ServiceState state) {
+  return std::make_unique<EngineImpl>(std::move(backend), std::move(layout), std::move(options), std::move(state));
+}
+
+EngineImpl::EngineImpl(std::unique_ptr<Backend> backend, ModelLayout layout, EngineOptions options, ServiceState state)
+    : backend_(std::move(backend)),
+      layout_(std::move(layout)),
+      layout_text_(LayoutText(layout_)),
+      options_(std::move(options)),
+      pool_(std::max(1, options_.threads)) {
+  if (!options_.executor) options_.executor = [](std::function<void()> body) { body(); };
+  step_ = state.step;
+  expired_step_ = step_;
+  samples_ = state.samples;
+  leases_ = std::move(state.leases);
+  counters_.lost_pushes = state.lost_pushes;
+  dropped_.insert(state.dropped.begin(), state.dropped.end());
+  for (const auto& saved : state.clients) {
+    auto client = std::make_shared<Client>();
+    client->id = saved.id;
+    client->name = saved.name;
+    client->worker = saved.worker;
+    client->applied = client->durable = saved.applied;
+    client->clock = saved.clock;
+    client->start = saved.start;
+    client->heard = Clock::now();
+    clients_[saved.id] = client;
+    started_ = started_ || saved.worker;
+  }
+  round_clock_ = step_;
+  max_clock_ = step_;
+  memory_full_ = options_.config.max_memory_bytes > 0 && backend_->MemoryBytes() > options_.config.max_memory_bytes;
+}
+
+// ---- clients
+
+Result<JoinOutcome> EngineImpl::Join(const JoinArguments& arguments) {
+  if (arguments.layout != layout_text_) return InvalidArgument("{}", DescribeDifference(arguments.layout));
+  if (arguments.servers != options_.servers || arguments.server != options_.server)
+    return InvalidArgument(
+        "this is server {} of {}, and was taken for {} of {}; strategy.servers lists servers in the order "
+        "of their shards",
+        options_.server, options_.servers, arguments.server, arguments.servers);
+  Ready ready;
+  JoinOutcome outcome;
+  {
+    std::unique_lock lock(mutex_);
+    if (shutdown_) return Status(StatusCode::kUnavailable, "the server is shutting down");
+    std::shared_ptr<Client> client;
+    if (arguments.client_id != 0) {
+      if (dropped_.contains(arguments.client_id))
+        return Status(StatusCode::kCancelled,
+                      "this client was silent for too long and taken for lost; its input went to "
+                      "others. Start it again");
+      if (const auto found = clients_.find(arguments.client_id); found != clients_.end()) client = found->second;
+    } else if (options_.server != 0) {
+      return InvalidArgument("a client joins the first server first");
+    }
+    outcome.known = client != nullptr;
+    if (client == nullptr) {
+      if (static_cast<int64_t>(clients_.size()) >= options_.config.max_clients)
+        return ResourceExhausted("{} clients are there already (service.max_clients)", clients_.size());
+      client = std::make_shared<Client>();
+      client->id = arguments.client_id != 0 ? arguments.client_id : NewId();
+      client->worker = arguments.worker;
+      client->start = arguments.client_id != 0 ? arguments.clock : max_clock_;
+      client->clock = client->start;
+      clients_[client->id] = client;
+      int64_t workers = 0;
+      for (const auto& [id, other] : clients_) workers += other->worker;
+      started_ = started_ || workers >= options_.workers;
+    }
+    client->name = arguments.name;
+    client->address = arguments.address;
+    client->heard = Clock::now();
+    client->session = NewId();
+    outcome.client_id = client->id;
+    outcome.session = client->session;
+    outcome.last_clock = client->clock;
+    outcome.applied = client->applied;
+    outcome.durable = client->durable;
+    outcome.samples = samples_;
+    Advance(&lock, &ready);
+  }
+  Dispatch(&ready);
+  return outcome;
+}
+
+std::string EngineImpl::DescribeDifference(const std::string& theirs) const {
+  size_t at = 0;
+  while (at < theirs.size() && at < layout_text_.size() && theirs[at] == layout_text_[at]) ++at;
+  const size_t from = at < 40 ? 0 : at - 40;
+  return fmt::format(
+      "the client's model is not the server's: '...{}...' there, '...{}...' here; use one configuration and "
+      "equal data for the features' transforms",
+      theirs.substr(std::min(from, theirs.size()), 120), layout_text_.substr(std::min(from, layout_text_.size()), 120));
+}
+
+uint64_t EngineImpl::NewId() {
+  // Not 0, which means none.
+  return (ids_() & 0x7fffffffffffffff) | 1;
+}
+
+bool EngineImpl::Heartbeat(uint64_t client, uint64_t* durable) {
+  std::lock_guard lock(mutex_);
+  const auto found = clients_.find(client);
+  if (found == clients_.end()) return false;
+  found->second->heard = Clock::now();
+  *durable = found->second->durable;
+  return true;
+}
+
+Status EngineImpl::Leave(uint64_t client) {
+  Ready ready;
+  {
+    std::unique_lock lock(mutex_);
+    const auto found = clients_.find(client);
+    if (found == clients_.end()) return Status::Ok();
+    Remove(&lock, found->second, false);
+    Advance(&lock, &ready);
+  }
+  Dispatch(&ready);
+  return Status::Ok();
+}
+
+AppliedBy EngineImpl::DropSilent(bool away) {
+  AppliedBy silent;
+  {
+    std::lock_guard lock(mutex_);
+    for (const auto& [id, client] : clients_) {
+      if (away) client->heard = Clock::now();
+      if (SecondsSince(client->heard) > options_.config.worker_timeout_s) silent.emplace_back(id, 0);
+    }
+  }
+  for (auto& [id, applied] : silent) applied = Drop(id).value_or(0);
+  return silent;
+}
+
+std::optional<uint64_t> EngineImpl::Drop(uint64_t id) {
+  Ready ready;
+  uint64_t applied = 0;
+  {
+    std::unique_lock lock(mutex_);
+    const auto found = clients_.find(id);
+    dropped_.insert(id);
+    if (found == clients_.end()) return std::nullopt;
+    const std::shared_ptr<Client> client = found->second;
+    applied = client->last_applied();
+    SLUICE_WARN("client {} ({}) is taken for lost after push {}", client->name, client->address, applied);
+    Remove(&lock, client, true);
+    Advance(&lock, &ready);
+  }
+  Dispatch(&ready);
+  return applied;
+}
+
+// Forgets a client: its batches are let go of, its input returned, and nobody waits for its clock.
+void EngineImpl::Remove(Lock* lock, std::shared_ptr<Client> client, bool lost) {
+  client->gone = true;
+  clients_.erase(client->id);
+  const auto returned = leases_.Return(client->id);
+  if (options_.journal != nullptr) {
+    for (const Lease& lease : returned) options_.journal->Returned(lease.id, lease.done);
+    options_.journal->Gone(client->id, client->last_applied(), lost);
+  }
+  std::vector<std::shared_ptr<Backend::Batch>> open;
+  for (auto& [clock, batch] : client->open) open.push_back(std::move(batch.rows));
+  client->open.clear();
+  LeaveRounds(client->id);
+  // Those that are being pushed are in the hands of their requests.
+  lock->unlock();
+  for (const auto& batch : open)
+    if (batch != nullptr) backend_->Release(*batch);
+  lock->lock();
+}
+
+Result<std::shared_ptr<Engine::Session>> EngineImpl::Open(uint64_t id, uint64_t session) {
+  std::lock_guard lock(mutex_);
+  const auto found = clients_.find(id);
+  if (found == clients_.end() || found->second->session != session)
+    return Status(StatusCode::kUnavailable, fmt::format("there is no client {} with session {}", id, session));
+  auto out = std::make_shared<Session>();
+  out->client = found->second;
+  out->number = session;
+  out->dictionary = KeyDictionary(options_.config.max_handles);
+  return out;
+}
+
+std::vector<ClientView> EngineImpl::Clients() const {
+  std::vector<ClientView> views;
+  std::lock_guard lock(mutex_);
+  for (const auto& [id, client] : clients_)
+    views.push_back({id, client->name, client->address, client->worker, client->clock, client->applied,
+                     static_cast<int64_t>(client->open.size()), client->handles, SecondsSince(client->heard)});
+  return views;
+}
+
+// ---- leases
+
+Status EngineImpl::OfferInput(uint64_t client, const InputPlan& plan) {
+  std::lock_guard lock(mutex_);
+  if (!clients_.contains(client)) return Unknown(client);
+  const bool first = leases_.plan().ranges == 0;
+  const Status status = leases_.Offer(plan);
+  if (status.ok() && first && options_.journal != nullptr) options_.journal->Offered(plan);
+  return status;
+}
+
+Result<LeaseReply> EngineImpl::AcquireLease(uint64_t client) {
+  std::lock_guard lock(mutex_);
+  if (!clients_.contains(client)) return Unknown(client);
+  auto reply = leases_.Acquire(client);
+  if (reply.ok() && reply->state == LeaseState::kGranted && options_.journal != nullptr)
+    options_.journal->Lent(reply->lease.id, client);
+  return reply;
+}
+
+Status EngineImpl::FinishLease(uint64_t client, int64_t lease) {
+  std::lock_guard lock(mutex_);
+  if (!clients_.contains(client)) return Unknown(client);
+  const int64_t samples = leases_.SamplesOf(lease);
+  const Status status = leases_.Finish(client, lease);
+  if (status.ok() && options_.journal != nullptr) options_.journal->Finished(lease, samples);
+  return status;
+}
+
+Status EngineImpl::Unknown(uint64_t client) const {
+  return Status(StatusCode::kUnavailable, fmt::format("client {} has not joined, or was taken for lost", client));
+}
+
+// ---- answers
+
+void EngineImpl::AnswerFailure(Work* work, const Status& status) {
+  counters_.rejected.fetch_add(1, std::memory_order_relaxed);
+  ReplyMessage reply;
+  reply.header.status = static_cast<uint32_t>(status.code());
+  reply.header.request = work->request.header.request;
+  reply.text = status.message();
+  reply.header.row_bytes = reply.text.size();
+  work->answer(std::move(reply));
+}
+
+void EngineImpl::AnswerDone(Work* work) {
+  ReplyMessage& reply = work->reply;
+  reply.header.request = work->request.header.request;
+  reply.header.staleness = work->staleness;
+  reply.header.durable = work->session->client->durable_hint.load(std::memory_order_relaxed);
+  reply.header.row_bytes = reply.rows.size();
+  reply.header.dense_bytes = reply.dense.size();
+  reply.header.buffer_bytes = reply.buffers.size();
+  Latencies& times = !work->request.has(kPull)    ? counters_.pushes_time
+                     : work->request.has(kLookup) ? counters_.lookups
+                                                  : counters_.pulls;
+  times.Record(SecondsSince(work->begin));
+  work->answer(std::move(reply));
+}
+
+void EngineImpl::Dispatch(Ready* ready) {
+  for (auto& work : ready->again) options_.executor([this, work] { Run(work); });
+  for (auto& [work, status] : ready->failed) AnswerFailure(work.get(), status);
+  for (auto& work : ready->done) AnswerDone(work.get());
+  *ready = {};
+}
+
+// ---- requests
+
+std::shared_ptr<Engine::Work> EngineImpl::Prepare(const std::shared_ptr<Session>& session, Message message,
+                                                  Answer answer) {
+  auto work = std::make_shared<Work>();
+  work->session = session;
+  work->answer = std::move(answer);
+  work->begin = Clock::now();
+  counters_.bytes_received.fetch_add(static_cast<int64_t>(message.bytes.size()), std::memory_order_relaxed);
+  auto request = ParseRequest(message.bytes);
+  if (!request.ok()) {
+    AnswerFailure(work.get(), request.status());
+    return nullptr;
+  }
+  work->request = std::move(request).value();
+  work->message = std::move(message);
+  const Status status = CheckAndRead(work.get());
+  if (!status.ok()) {
+    AnswerFailure(work.get(), status);
+    return nullptr;
+  }
+  return work;
+}
+
+Status EngineImpl::CheckAndRead(Work* work) {
+  const Request& request = work->request;
+  const KeyLimits limits{options_.config.max_request_rows, static_cast<int>(layout_.salts.size()),
+                         ShardsOfServer(options_.server, options_.servers)};
+  if (!request.pull_keys.empty())
+    SLUICE_RETURN_IF_ERROR(ParseKeys(request.pull_keys, limits, &work->session->dictionary, &work->pull_keys));
+  if (!request.push_keys.empty()) {
+    SLUICE_RETURN_IF_ERROR(ParseKeys(request.push_keys, limits, &work->session->dictionary, &work->push_keys));
+    work->has_push_keys = true;
+  }
+  if (!request.has(kPush)) return Status::Ok();
+  const bool dense_bf16 = request.has(kDenseGradientsBf16);
+  const auto dense_bytes = static_cast<size_t>(WireBytes(backend_->num_params(), dense_bf16, layout_.scalar_bytes));
+  const auto buffer_bytes = static_cast<size_t>(backend_->num_buffers() * layout_.scalar_bytes);
+  if (!request.dense_gradients.empty() && request.dense_gradients.size() != dense_bytes)
+    return InvalidArgument("a push has {} bytes of dense gradients; this server's span has {}",
+                           request.dense_gradients.size(), dense_bytes);
+  if (!request.buffers.empty() && request.buffers.size() != buffer_bytes)
+    return InvalidArgument("a push has {} bytes of buffers; this server's span has {}", request.buffers.size(),
+                           buffer_bytes);
+  if (!WireFinite(request.row_gradients, request.has(kRowGradientsBf16), layout_.scalar_bytes) ||
+      !WireFinite(request.dense_gradients, dense_bf16, layout_.scalar_bytes) ||
+      !WireFinite(request.buffers, false, layout_.scalar_bytes))
+    return NumericError("a push has a gradient that is not finite; lower the learning rate, or set train.clip_norm");
+  return Status::Ok();
+}
+
+// The bytes of row gradients that a list of keys asks for.
+Status EngineImpl::CheckRowGradients(const Work& work, const KeyList& keys) const {
+  const auto bytes = static_cast<size_t>(
+      WireBytes(backend_->RowScalars(keys), work.request.has(kRowGradientsBf16), layout_.scalar_bytes));
+  if (work.request.row_gradients.size() == bytes) return Status::Ok();
+  return InvalidArgument("a push has {} bytes of row gradients; its {} keys need {}", work.request.row_gradients.size(),
+                         keys.size(), bytes);
+}
+
+void EngineImpl::Run(const std::shared_ptr<Work>& work) {
+  Ready ready;
+  {
+    std::unique_lock lock(mutex_);
+    RunLocked(&lock, work, &ready);
+    Advance(&lock, &ready);
+  }
+  Dispatch(&ready);
+}
+
+void EngineImpl::RunLocked(Lock* lock, const WorkPtr& work, Ready* ready) {
+  Client& client = *work->session->client;
+  const bool lookup = work->request.has(kLookup);
+  if (shutdown_) return Fail(work, Status(StatusCode::kUnavailable, "the server is shutting down"), ready);
+  if (client.gone) return Fail(work, Unknown(client.id), ready);
+  client.heard = Clock::now();
+  client.handles = work->session->dictionary.size();
+  if (work->request.has(kPush) && !work->push_done && !Push(lock, work, ready)) return;
+  if (!work->request.has(kPull)) {
+    ready->done.push_back(work);
+    return;
+  }
+  if (lookup) return PullRows(lock, work, ready);
+  if (options_.staleness == 0) return JoinRound(work, ready);
+  if (options_.staleness > 0 && !ClockIsOpen(work->request.header.pull_clock)) {
+    waiting_for_clock_.push_back(work);
+    return;
+  }
+  PullRows(lock, work, ready);
+}
+
+// The push of a request. True: it is done, and the request goes on; false: it waits somewhere, or failed.
+bool EngineImpl::Push(Lock* lock, const WorkPtr& work, Ready* ready) {
+  Client& client = *work->session->client;
+  const RequestHeader& header = work->request.header;
+  const uint64_t sequence = header.sequence;
+  if (sequence <= client.applied || client.ahead.contains(sequence)) {
+    counters_.repeated_pushes.fetch_add(1, std::memory_order_relaxed);
+    work->push_done = true;
+    return true;
+  }
+  if (client.in_hand.contains(sequence)) {  // sent again while the first is under way
+    waiting_for_push_.push_back(work);
+    return false;
+  }
+  if (sequence > client.applied + kMaxAhead && !work->request.has(kGap)) {
+    Fail(work, InvalidArgument("push {} comes when {} were applied; too far ahead", sequence, client.applied), ready);
+    return false;
+  }
+  if (cutting_ && sequence > client.cut) {
+    held_.push_back(work);
+    return false;
+  }
+  if (closed_) {
+    waiting_for_gate_.push_back(work);
+    return false;
+  }
+  if (work->request.has(kGap) && sequence > client.applied + 1) {
+    counters_.lost_pushes.fetch_add(static_cast<int64_t>(sequence - 1 - client.applied), std::memory_order_relaxed);
+    SLUICE_WARN("client {}: pushes {} to {} are lost", client.name, client.applied + 1, sequence - 1);
+    client.applied = sequence - 1;
+    client.ahead.erase(client.ahead.begin(), client.ahead.upper_bound(client.applied));
+    client.clock = std::max(client.clock, header.push_clock - 1);
+  }
+  if (options_.staleness != 0) return ApplyOwnStep(lock, work, ready);
+  PushToRound(work, ready);
+  return false;
+}
+
+// A push as a step of its own.
+bool EngineImpl::ApplyOwnStep(Lock* lock, const WorkPtr& work, Ready* ready) {
+  Client& client = *work->session->client;
+  const RequestHeader& header = work->request.header;
+  Client::OpenBatch batch{nullptr, applied_pushes_, client.own_pushes};
+  const auto open = client.open.find(header.push_clock);
+  Status status;
+  if (open != client.open.end() && open->second.rows == nullptr)
+    status = InvalidArgument("the batch of clock {} is pushed before it was pulled", header.push_clock);
+  else if (open != client.open.end())
+    status = CheckRowGradients(*work, open->second.rows->keys);
+  else if (!work->has_push_keys && !work->request.row_gradients.empty())
+    status = NotFound("the batch of clock {} is not open here, and its push has no keys", header.push_clock);
+  else
+    status = CheckRowGradients(*work, work->push_keys);
+  if (!status.ok()) {
+    Fail(work, std::move(status), ready);
+    return false;
+  }
+  if (!TakeSamples(client, header, work, ready)) return false;
+  if (open != client.open.end()) {
+    batch = std::move(open->second);
+    client.open.erase(open);
+  }
+  client.in_hand.insert(header.sequence);
+  const int64_t step = batch.rows != nullptr ? batch.rows->step : ++step_;
+  EnterGate();
+  lock->unlock();
+  status = Guarded([&] { ApplyPush(work.get(), batch.rows, step); });
+  lock->lock();
+  LeaveGate();
+  client.in_hand.erase(header.sequence);
+  // A push that failed half way counts as applied: it must not be applied again.
+  MarkApplied(&client, header.sequence, header.push_clock);
+  work->staleness = applied_pushes_ - batch.applied_pushes - (client.own_pushes - batch.own_pushes);
+  counters_.CountStaleness(work->staleness);
+  ++applied_pushes_;
+  ++client.own_pushes;
+  counters_.pushes.fetch_add(1, std::memory_order_relaxed);
+  work->push_done = true;
+  if (!status.ok()) Fail(work, std::move(status), ready);
+  return status.ok();
+}
+
+// Counts a push's samples, and those of its lease.
+bool EngineImpl::TakeSamples(const Client& client, const RequestHeader& header, const WorkPtr& work, Ready* ready) {
+  if (header.lease >= 0 && options_.server == 0) {
+    if (const Status status = leases_.Advance(client.id, header.lease, header.samples); !status.ok()) {
+      Fail(work, status, ready);
+      return false;
+    }
+  }
+  samples_ += header.samples;
+  return true;
+}
+
+// One push as a step of its own, without a lock.
+void EngineImpl::ApplyPush(Work* work, const std::shared_ptr<Backend::Batch>& open, int64_t step) {
+  const Request& request = work->request;
+  std::shared_ptr<Backend::Batch> batch = open;
+  if (batch == nullptr && work->push_keys.size() > 0)
+    batch = backend_->Resolve(std::move(work->push_keys), embedding::ResolveMode::kTrain, step, nullptr);
+  if (batch != nullptr) {
+    if (!request.row_gradients.empty()) backend_->Apply(*batch, request.row_gradients, request.has(kRowGradientsBf16));
+    counters_.rows_pushed.fetch_add(batch->keys.size(), std::memory_order_relaxed);
+    backend_->Release(*batch);
+  }
+  if (!request.dense_gradients.empty())
+    backend_->ApplyDense(request.dense_gradients, request.has(kDenseGradientsBf16), step);
+  if (!request.buffers.empty()) backend_->MixBuffers(request.buffers, 1.0 / static_cast<double>(num_workers_.load()));
+}
+
+void EngineImpl::MarkApplied(Client* client, uint64_t sequence, int64_t clock) {
+  client->ahead.insert(sequence);
+  while (!client->ahead.empty() && *client->ahead.begin() == client->applied + 1) {
+    ++client->applied;
+    client->ahead.erase(client->ahead.begin());
+  }
+  client->clock = std::max(client->clock, clock);
+  max_clock_ = std::max(max_clock_, clock);
+}
+
+// The pull of a request outside of rounds.
+void EngineImpl::PullRows(Lock* lock, const WorkPtr& work, Ready* ready) {
+  Client& client = *work->session->client;
+  const bool lookup = work->request.has(kLookup);
+  if (closed_) {
+    waiting_for_gate_.push_back(work);
+    return;
+  }
+  const int64_t clock = work->request.header.pull_clock;
+  std::shared_ptr<Backend::Batch> batch;
+  bool opens = false;
+  int64_t step = 0;
+  if (!lookup) {
+    if (const Status status = CheckPull(client, clock); !status.ok()) return Fail(work, status, ready);
+    if (const auto open = client.open.find(clock);
+        open != client.open.end()) {  // asked for again after a lost connection
+      if (open->second.rows == nullptr || open->second.rows->keys.keys != work->pull_keys.keys)
+        return Fail(work, InvalidArgument("the batch of clock {} is pulled twice", clock), ready);
+      batch = open->second.rows;
+    } else {
+      step = ++step_;
+      opens = true;
+      client.open[clock] = {nullptr, applied_pushes_, client.own_pushes};
+    }
+  }
+  EnterGate();
+  lock->unlock();
+  const bool mine = batch == nullptr;
+  const Status status = Guarded([&] {
+    const auto mode = lookup ? embedding::ResolveMode::kLookup : embedding::ResolveMode::kTrain;
+    if (mine) batch = backend_->Resolve(std::move(work->pull_keys), mode, step, nullptr);
+    FillReply(work.get(), backend_->Gather(*batch, work->request.has(kRowsBf16)));
+    counters_.rows_pulled.fetch_add(batch->keys.size(), std::memory_order_relaxed);
+  });
+  // `gone` is read once more below; a batch that nobody will push is let go of while inside the gate.
+  if (lookup && batch != nullptr) backend_->Release(*batch);
+  lock->lock();
+  const bool drop = opens && (client.gone || !status.ok());
+  if (opens && drop) {
+    client.open.erase(clock);
+    if (batch != nullptr) backend_->Release(*batch);
+  } else if (opens) {
+    client.open[clock].rows = batch;
+  }
+  LeaveGate();
+  if (!status.ok()) return Fail(work, status, ready);
+  ready->done.push_back(work);
+}
+
+// Clients keep to max_open_batches; here a push may still be on its way when the next pull comes.
+Status EngineImpl::CheckPull(const Client& client, int64_t clock) {
+  if (clock <= client.clock) return InvalidArgument("the batch of clock {} was pushed before", clock);
+  if (!client.open.contains(clock) && static_cast<int64_t>(client.open.size()) >= 2 * options_.config.max_open_batches)
+    return ResourceExhausted("{} batches are pulled and not pushed (service.max_open_batches)", client.open.size());
+  return CheckMemory();
+}
+
+Status EngineImpl::CheckMemory() {
+  const int64_t limit = options_.config.max_memory_bytes;
+  if (limit == 0) return Status::Ok();
+  // Statistics walk over all shards, so not at each request.
+  if (memory_checks_++ % 64 == 0) memory_full_ = backend_->MemoryBytes() > limit;
+  if (memory_full_)
+    return ResourceExhausted(
+        "the tables of server {} fill service.max_memory_bytes ({} bytes); set tables.*.expiry, or add "
+        "servers",
+        options_.server, limit);
+  return Status::Ok();
+}
+
+void EngineImpl::FillReply(Work* work, Bytes rows) {
+  ReplyMessage& reply = work->reply;
+  reply.rows = std::move(rows);
+  if (work->request.has(kWantParams)) reply.dense = backend_->ReadParams(work->request.has(kDenseBf16));
+  if (work->request.has(kWantBuffers)) reply.buffers = backend_->ReadBuffers();
+}
+
+// ---- clocks
+
+int64_t EngineImpl::MinClock() const {
+  int64_t min_clock = INT64_MAX;
+  for (const auto& [id, client] : clients_)
+    if (client->worker) min_clock = std::min(min_clock, client->clock);
+  return min_clock;
+}
+
+bool EngineImpl::ClockIsOpen(int64_t clock) const {
+  if (!started_) return false;
+  const int64_t min_clock = MinClock();
+  return min_clock == INT64_MAX || min_clock >= clock - 1 - options_.staleness;
+}
+
+// Whatever became possible: requests that waited, rounds, expiry.
+void EngineImpl::Advance(Lock* lock, Ready* ready) {
+  int64_t workers = 0;
+  for (const auto& [id, client] : clients_) workers += client->worker;
+  num_workers_.store(std::max<int64_t>(1, workers));
+  if (options_.staleness == 0) AdvanceRounds(lock, ready);
+  if (options_.staleness != 0 && backend_->expires() && step_ - expired_step_ >= kExpiryBatch && !closed_)
+    Expire(lock, step_, ready);
+  // Those of `queue` that need not wait any more.
+  const auto release = [&](std::deque<WorkPtr>* queue, const auto& waits) {
+    std::deque<WorkPtr> still;
+    for (auto& work : *queue) {
+      const Client& client = *work->session->client;
+      const bool stays = !client.gone && !shutdown_ && waits(client, work->request.header);
+      if (stays)
+        still.push_back(work);
+      else
+        ready->again.push_back(work);
+    }
+    queue->swap(still);
+  };
+  release(&waiting_for_gate_, [&](const Client&, const RequestHeader&) { return closed_; });
+  release(&waiting_for_push_,
+          [&](const Client& client, const RequestHeader& header) { return client.in_hand.contains(header.sequence); });
+  release(&waiting_for_clock_,
+          [&](const Client&, const RequestHeader& header) { return !ClockIsOpen(header.pull_clock); });
+  release(&held_,
+          [&](const Client& client, const RequestHeader& header) { return cutting_ && header.sequence > client.cut; });
+  changed_.notify_all();
+}
+
+// Expiry needs the tables at rest: who finds it due closes the gate and waits for those inside.
+void EngineImpl::Expire(Lock* lock, int64_t to, Ready* ready) {
+  closed_ = true;
+  changed_.wait(*lock, [&] { return running_ == 0; });
+  for (; expired_step_ < to; ++expired_step_) backend_->Expire(expired_step_ + 1);
+  closed_ = false;
+}
+
+void EngineImpl::LeaveGate() {
+  --running_;
+  if (running_ == 0) changed_.notify_all();
+}
+
+void EngineImpl::Shutdown() {
+  Ready ready;
+  {
+    std::unique_lock lock(mutex_);
+    shutdown_ = true;
+    Advance(&lock, &ready);
+    FailRounds(&ready);
+  }
+  Dispatch(&ready);
+}
+
+}  // namespace sluice::service

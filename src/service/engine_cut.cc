@@ -1,0 +1,125 @@
+// Engine: consistent cuts while serving.
+
+#include <algorithm>
+#include <chrono>
+
+#include "base/log.h"
+#include "service/engine_impl.h"
+
+namespace sluice::service {
+
+AppliedBy EngineImpl::BeginCut() {
+  std::unique_lock lock(mutex_);
+  cutting_ = true;
+  cut_begin_ = Clock::now();
+  for (auto& [id, client] : clients_) client->cut = 0;  // every push is held from now on
+  // Pushes under way come to their end. Those that a round has taken wait for others, which are held: they are after
+  // the cut, unless another server had them all.
+  changed_.wait(lock, [&] {
+    if (round_busy_) return false;
+    return options_.staleness == 0 || std::all_of(clients_.begin(), clients_.end(),
+                                                  [](const auto& entry) { return entry.second->in_hand.empty(); });
+  });
+  AppliedBy applied;
+  for (auto& [id, client] : clients_) {
+    client->cut = client->last_applied();
+    applied.emplace_back(id, client->cut);
+  }
+  return applied;
+}
+
+AppliedBy EngineImpl::ReachCut(const AppliedBy& upto, double timeout_s) {
+  Ready ready;
+  {
+    std::unique_lock lock(mutex_);
+    for (const auto& [id, sequence] : upto)
+      if (const auto found = clients_.find(id); found != clients_.end())
+        found->second->cut = std::max(found->second->cut, sequence);
+    Advance(&lock, &ready);
+  }
+  Dispatch(&ready);
+  const auto missing = [&] {
+    AppliedBy out;
+    for (const auto& [id, sequence] : upto) {
+      const auto found = clients_.find(id);
+      if (found != clients_.end() && found->second->applied < sequence) out.emplace_back(id, found->second->applied);
+    }
+    return out;
+  };
+  std::unique_lock lock(mutex_);
+  changed_.wait_for(lock, std::chrono::duration<double>(timeout_s), [&] { return missing().empty(); });
+  return missing();
+}
+
+Status EngineImpl::AtRest(const std::function<Status(const ServiceState&)>& body) {
+  ServiceState state;
+  {
+    std::unique_lock lock(mutex_);
+    changed_.wait(lock, [&] { return !closed_; });
+    closed_ = true;
+    changed_.wait(lock, [&] { return running_ == 0; });
+    state.step = step_;
+    state.samples = samples_;
+    state.leases = leases_;
+    state.lost_pushes = counters_.lost_pushes;
+    state.dropped.assign(dropped_.begin(), dropped_.end());
+    for (const auto& [id, client] : clients_) {
+      // A push that overtook one that never came counts, and the missing one is lost: none is applied twice.
+      const uint64_t applied = client->last_applied();
+      client->cut = applied;
+      state.clients.push_back({id, client->name, client->worker, applied, client->clock, client->start});
+    }
+  }
+  const Status status = body(state);
+  Ready ready;
+  {
+    std::unique_lock lock(mutex_);
+    closed_ = false;
+    cutting_ = false;
+    Advance(&lock, &ready);
+  }
+  Dispatch(&ready);
+  return status;
+}
+
+void EngineImpl::EndCut(bool committed) {
+  Ready ready;
+  {
+    std::unique_lock lock(mutex_);
+    cutting_ = false;
+    if (committed) {
+      for (auto& [id, client] : clients_) {
+        client->durable = std::max(client->durable, client->cut);
+        client->durable_hint.store(client->durable, std::memory_order_relaxed);
+      }
+    }
+    Advance(&lock, &ready);
+  }
+  Dispatch(&ready);
+}
+
+void EngineImpl::EndStaleCut(double age_s) {
+  {
+    std::lock_guard lock(mutex_);
+    if (!cutting_ || closed_ || SecondsSince(cut_begin_) < age_s) return;
+  }
+  SLUICE_WARN("a checkpoint that began {:.0f} s ago was not written; going on", age_s);
+  EndCut(false);
+}
+
+int64_t EngineImpl::step() const {
+  std::lock_guard lock(mutex_);
+  return step_;
+}
+
+int64_t EngineImpl::missing_samples() const {
+  std::lock_guard lock(mutex_);
+  return std::max<int64_t>(0, leases_.claimed_samples() - samples_);
+}
+
+int64_t EngineImpl::samples() const {
+  std::lock_guard lock(mutex_);
+  return samples_;
+}
+
+}  // namespace sluice::service

@@ -1,0 +1,535 @@
+#include <algorithm>
+#include <condition_variable>
+#include <cstring>
+#include <mutex>
+#include <set>
+#include <thread>
+
+#include "base/aligned_buffer.h"
+#include "base/log.h"
+#include "service/grpc/link.h"
+#include "service/parameter_client.h"
+
+namespace sluice::service {
+namespace {
+
+// Counts down the servers that have not answered.
+class PendingState final : public Pending::State {
+ public:
+  PendingState(int servers, std::atomic<int64_t>* wait_ns) : left_(servers), wait_ns_(wait_ns) {}
+
+  Status Wait() override {
+    const auto begin = Clock::now();
+    std::unique_lock lock(mutex_);
+    done_.wait(lock, [this] { return left_ == 0; });
+    wait_ns_->fetch_add((Clock::now() - begin).count(), std::memory_order_relaxed);
+    return status_;
+  }
+  bool ready() const override {
+    std::lock_guard lock(mutex_);
+    return left_ == 0;
+  }
+  void End(const Status& status) {
+    std::lock_guard lock(mutex_);
+    if (status_.ok()) status_ = status;
+    if (--left_ == 0) done_.notify_all();
+  }
+
+ private:
+  mutable std::mutex mutex_;
+  std::condition_variable done_;
+  int left_;
+  Status status_;
+  std::atomic<int64_t>* wait_ns_;
+};
+
+// A failure that was known before anything was sent.
+Pending Failed(Status status, std::atomic<int64_t>* wait_ns) {
+  auto state = std::make_shared<PendingState>(1, wait_ns);
+  state->End(status);
+  return Pending(state);
+}
+
+// The part of a batch's keys that one server holds.
+struct ServerKeys {
+  std::shared_ptr<KeyList> keys = std::make_shared<KeyList>();
+  std::vector<int32_t> unique;  // [keys]: in the batch's virtual ids
+};
+
+template <class T>
+class ClientOf final : public ParameterClient<T> {
+ public:
+  Status Connect(const ClientOptions& options, const ModelLayout& layout);
+  ~ClientOf() override;
+
+  const JoinInfo& info() const override { return info_; }
+  Pending Pull(const PullRequest<T>& request) override { return Exchange(nullptr, &request); }
+  Pending Push(const PushRequest<T>& request) override { return Exchange(&request, nullptr); }
+  Pending PushPull(const PushRequest<T>& push, const PullRequest<T>& pull) override { return Exchange(&push, &pull); }
+  Status Flush() override {
+    Status status;
+    for (const auto& link : links_) {
+      const Status flushed = link->FlushPushes();
+      if (status.ok()) status = flushed;
+    }
+    return status;
+  }
+  Status OfferInput(const InputPlan& plan) override;
+  Result<LeaseReply> AcquireLease() override;
+  Status FinishLease(const Lease& lease) override;
+  Result<std::string> Checkpoint() override;
+  Status AwaitCheckpoint(double timeout_s) override;
+  Status Leave() override;
+  ClientStats stats() const override;
+
+ private:
+  struct OpenBatch {
+    std::vector<ServerKeys> keys;        // [servers]
+    std::vector<uint64_t> incarnations;  // of the servers when it was pulled
+  };
+
+  int num_servers() const { return static_cast<int>(links_.size()); }
+  Pending Exchange(const PushRequest<T>* push, const PullRequest<T>* pull);
+  Status CheckPull(const PullRequest<T>& request, bool with_push) const;
+  RequestFlag PullFlags(const PullRequest<T>& request) const;
+  Status CheckPush(const PushRequest<T>& request) const;
+  std::vector<ServerKeys> Partition(const embedding::VirtualIds& ids) const;
+  std::shared_ptr<KeptPush> MakePush(const PushRequest<T>& request, const ServerKeys& keys, int server) const;
+  grpc::Slice EncodeSpan(const T* span, int64_t size, int server, bool bf16) const;
+  void Scatter(const PullRequest<T>& request, const ServerKeys& keys, int server, const Reply& reply) const;
+  // body(table, place among the list's keys begin, end) for every block of a list that a table serves.
+  template <class Body>
+  void ForEachBlock(const KeyList& keys, const Body& body) const;
+  void Beat();
+
+  ClientOptions options_;
+  ModelLayout layout_;
+  std::vector<std::vector<bool>> serves_;  // [tables][vocabularies]
+  LinkCounters counters_;                    // outlives the links
+  std::vector<std::unique_ptr<Link>> links_;
+  JoinInfo info_;
+  int groups_ = 1;
+  int64_t max_open_ = 1;
+  std::map<int64_t, OpenBatch> open_;  // by clock
+  int64_t pulls_ = 0, pushes_ = 0;
+  std::atomic<int64_t> wait_ns_{0};
+
+  mutable std::mutex mutex_;  // of what other threads touch
+  std::condition_variable stop_;
+  bool stopping_ = false, left_ = false;
+  std::set<int64_t> finished_;  // leases, told again after the first server's restart
+  uint64_t told_incarnation_ = 0;
+  std::thread heart_;
+};
+
+template <class T>
+Status ClientOf<T>::Connect(const ClientOptions& options, const ModelLayout& layout) {
+  options_ = options;
+  layout_ = layout;
+  layout_.scalar_bytes = sizeof(T);
+  if (options.servers.empty()) return InvalidArgument("strategy.servers: no parameter servers are named");
+  if (options.servers.size() > 64)
+    return InvalidArgument("strategy.servers: {} servers; at most 64", options.servers.size());
+  serves_.assign(layout_.tables.size(), std::vector<bool>(layout_.salts.size()));
+  for (size_t t = 0; t < layout_.tables.size(); ++t)
+    for (const int v : layout_.tables[t].vocabularies) serves_[t][static_cast<size_t>(v)] = true;
+  LinkOptions link;
+  SLUICE_ASSIGN_OR_RETURN(link.token, ReadToken(options.config.token_file));
+  link.servers = static_cast<int>(options.servers.size());
+  link.name = options.name;
+  link.worker = options.worker;
+  link.config = options.config;
+  link.layout = LayoutText(layout_);
+  for (size_t s = 0; s < options.servers.size(); ++s) {
+    link.address = options.servers[s];
+    link.server = static_cast<int>(s);
+    links_.push_back(std::make_unique<Link>(link, &counters_));
+    SLUICE_RETURN_IF_ERROR(links_[s]->Connect(info_.client_id, info_.last_clock));
+    const proto::JoinReply& joined = links_[s]->joined();
+    if (s > 0) {
+      if (joined.staleness() != info_.staleness)
+        return InvalidArgument("strategy: server {} keeps staleness {}, the first one {}", options.servers[s],
+                               joined.staleness(), info_.staleness);
+      continue;
+    }
+    info_ = {joined.client_id(), joined.staleness(), joined.last_clock(), joined.samples()};
+    groups_ = std::clamp<int>(static_cast<int>(joined.groups()), 1, kGroups);
+    max_open_ = std::max<int64_t>(1, joined.max_open_batches());
+    told_incarnation_ = joined.incarnation();
+  }
+  heart_ = std::thread([this] { Beat(); });
+  return Status::Ok();
+}
+
+template <class T>
+ClientOf<T>::~ClientOf() {
+  {
+    std::lock_guard lock(mutex_);
+    stopping_ = true;
+  }
+  stop_.notify_all();
+  if (heart_.joinable()) heart_.join();
+}
+
+// Signs of life. A first server that was restarted hears again which leases are finished: its checkpoint may be older.
+template <class T>
+void ClientOf<T>::Beat() {
+  std::unique_lock lock(mutex_);
+  const std::chrono::duration<double> pause(options_.config.heartbeat_s);
+  while (!stop_.wait_for(lock, pause, [this] { return stopping_ || left_; })) {
+    lock.unlock();
+    for (const auto& link : links_) (void)link->Heartbeat();  // who is away is the links' affair
+    const uint64_t incarnation = links_[0]->incarnation();
+    lock.lock();
+    if (incarnation == told_incarnation_) continue;
+    const std::set<int64_t> finished = finished_;
+    lock.unlock();
+    Status status;
+    for (const int64_t id : finished) {
+      proto::FinishLeaseRequest request;
+      request.set_client_id(info_.client_id);
+      request.set_id(id);
+      proto::Empty reply;
+      status =
+          links_[0]->Control([&](auto* stub, auto* context) { return stub->FinishLease(context, request, &reply); });
+      if (!status.ok()) break;
+    }
+    if (!status.ok()) SLUICE_WARN("telling a restarted server which input is done: {}", status.message());
+    lock.lock();
+    told_incarnation_ = incarnation;
+  }
+}
+
+template <class T>
+Status ClientOf<T>::CheckPull(const PullRequest<T>& request, bool with_push) const {
+  if (request.ids != nullptr && request.rows.size() != layout_.tables.size())
+    return InvalidArgument("a pull has room for {} tables, the model has {}", request.rows.size(),
+                           layout_.tables.size());
+  if (request.mode != embedding::ResolveMode::kTrain) return Status::Ok();
+  if (!options_.worker) return InvalidArgument("this client looks up only");
+  if (open_.contains(request.clock)) return InvalidArgument("the batch of clock {} was pulled before", request.clock);
+  if (static_cast<int64_t>(open_.size()) - with_push >= max_open_)
+    return ResourceExhausted("{} batches are pulled and not pushed (service.max_open_batches)", open_.size());
+  return Status::Ok();
+}
+
+template <class T>
+Status ClientOf<T>::CheckPush(const PushRequest<T>& request) const {
+  if (!open_.contains(request.clock)) return InvalidArgument("the batch of clock {} was not pulled", request.clock);
+  if (open_.begin()->first != request.clock)
+    return InvalidArgument("the batch of clock {} is pushed before that of clock {}", request.clock,
+                           open_.begin()->first);
+  if (request.ids != nullptr && request.grads.size() != layout_.tables.size())
+    return InvalidArgument("a push has gradients of {} tables, the model has {}", request.grads.size(),
+                           layout_.tables.size());
+  return Status::Ok();
+}
+
+template <class T>
+Pending ClientOf<T>::Exchange(const PushRequest<T>* push, const PullRequest<T>* pull) {
+  if (push != nullptr)
+    if (const Status status = CheckPush(*push); !status.ok()) return Failed(status, &wait_ns_);
+  if (pull != nullptr)
+    if (const Status status = CheckPull(*pull, push != nullptr); !status.ok()) return Failed(status, &wait_ns_);
+  const OpenBatch* const pushed = push != nullptr ? &open_.begin()->second : nullptr;
+  OpenBatch pulled;
+  if (pull != nullptr)
+    pulled.keys = pull->ids != nullptr ? Partition(*pull->ids) : std::vector<ServerKeys>(links_.size());
+  auto state = std::make_shared<PendingState>(num_servers(), &wait_ns_);
+  std::vector<std::shared_ptr<LinkCall>> calls;
+  for (int s = 0; s < num_servers(); ++s) {
+    const auto at = static_cast<size_t>(s);
+    auto call = std::make_shared<LinkCall>();
+    if (push != nullptr) {
+      call->push = MakePush(*push, pushed->keys[at], s);
+      call->needs_push_keys = links_[at]->incarnation() != pushed->incarnations[at];
+    }
+    if (pull != nullptr) {
+      call->pull_clock = pull->clock;
+      call->pull_keys = pulled.keys[at].keys;
+      call->flags = PullFlags(*pull);
+      pulled.incarnations.push_back(links_[at]->incarnation());
+      call->on_reply = [this, request = *pull, keys = pulled.keys[at], s](const Reply& reply) {
+        Scatter(request, keys, s, reply);
+      };
+    }
+    call->on_end = [state](const Status& status) { state->End(status); };
+    if (const Status status = links_[at]->CheckSize(*call); !status.ok()) return Failed(status, &wait_ns_);
+    calls.push_back(std::move(call));
+  }
+  if (push != nullptr) {
+    open_.erase(open_.begin());
+    ++pushes_;
+  }
+  if (pull != nullptr) {
+    if (pull->mode == embedding::ResolveMode::kTrain) open_[pull->clock] = std::move(pulled);
+    ++pulls_;
+  }
+  for (size_t s = 0; s < calls.size(); ++s) links_[s]->Send(std::move(calls[s]));
+  return Pending(state);
+}
+
+template <class T>
+RequestFlag ClientOf<T>::PullFlags(const PullRequest<T>& request) const {
+  RequestFlag flags = kPull;
+  if (request.mode == embedding::ResolveMode::kLookup) flags |= kLookup;
+  if (request.params != nullptr) flags |= kWantParams;
+  if (request.buffers != nullptr) flags |= kWantBuffers;
+  if (options_.rows == Wire::kBf16) flags |= kRowsBf16;
+  if (options_.dense == Wire::kBf16) flags |= kDenseBf16;
+  return flags;
+}
+
+// The batch's keys by server; those of a vocabulary sorted by lock group where the servers have such.
+template <class T>
+std::vector<ServerKeys> ClientOf<T>::Partition(const embedding::VirtualIds& ids) const {
+  const int servers = num_servers();
+  std::vector<ServerKeys> parts(links_.size());
+  const auto vocabularies = static_cast<int>(ids.block_begin.size()) - 1;
+  if (servers == 1 && groups_ == 1) {
+    parts[0].keys->keys = ids.unique;
+    parts[0].keys->counts = ids.counts;
+    parts[0].unique.resize(ids.unique.size());
+    for (size_t i = 0; i < ids.unique.size(); ++i) parts[0].unique[i] = static_cast<int32_t>(i);
+    for (int v = 0; v < vocabularies; ++v)
+      if (ids.block_begin[static_cast<size_t>(v)] < ids.block_begin[static_cast<size_t>(v) + 1])
+        parts[0].keys->blocks.push_back(
+            {v, {ids.block_begin[static_cast<size_t>(v)], ids.block_begin[static_cast<size_t>(v) + 1]}});
+    return parts;
+  }
+  std::vector<int> server_of(embedding::kNumShards);
+  for (int s = 0; s < servers; ++s) {
+    const Range shards = ShardsOfServer(s, servers);
+    for (int64_t shard = shards.begin; shard < shards.end; ++shard) server_of[static_cast<size_t>(shard)] = s;
+  }
+  const size_t buckets = static_cast<size_t>(servers) * static_cast<size_t>(groups_);
+  std::vector<int32_t> next(buckets + 1), order;
+  std::vector<uint16_t> bucket_of;
+  for (int v = 0; v < vocabularies; ++v) {
+    const auto begin = static_cast<size_t>(ids.block_begin[static_cast<size_t>(v)]);
+    const auto end = static_cast<size_t>(ids.block_begin[static_cast<size_t>(v) + 1]);
+    std::fill(next.begin(), next.end(), 0);
+    bucket_of.resize(end - begin);
+    order.resize(end - begin);
+    for (size_t i = begin; i < end; ++i) {
+      const Key key = ids.unique[i];
+      const int group = groups_ > 1 ? GroupOf(key) : 0;
+      const int bucket = server_of[static_cast<size_t>(embedding::ShardOf(key))] * groups_ + group;
+      bucket_of[i - begin] = static_cast<uint16_t>(bucket);
+      ++next[static_cast<size_t>(bucket) + 1];
+    }
+    for (size_t b = 0; b < buckets; ++b) next[b + 1] += next[b];
+    std::vector<int32_t> bounds(next);
+    for (size_t i = begin; i < end; ++i)
+      order[static_cast<size_t>(next[bucket_of[i - begin]]++)] = static_cast<int32_t>(i);
+    for (int s = 0; s < servers; ++s) {
+      ServerKeys& part = parts[static_cast<size_t>(s)];
+      const int32_t from = bounds[static_cast<size_t>(s * groups_)],
+                    to = bounds[static_cast<size_t>((s + 1) * groups_)];
+      if (from == to) continue;
+      const int64_t first = part.keys->size();
+      for (int32_t k = from; k < to; ++k) {
+        const int32_t u = order[static_cast<size_t>(k)];
+        part.unique.push_back(u);
+        part.keys->keys.push_back(ids.unique[static_cast<size_t>(u)]);
+        part.keys->counts.push_back(ids.counts[static_cast<size_t>(u)]);
+      }
+      part.keys->blocks.push_back({v, {first, part.keys->size()}});
+    }
+  }
+  return parts;
+}
+
+template <class T>
+template <class Body>
+void ClientOf<T>::ForEachBlock(const KeyList& keys, const Body& body) const {
+  for (size_t t = 0; t < layout_.tables.size(); ++t)
+    for (const auto& block : keys.blocks)
+      if (serves_[t][static_cast<size_t>(block.vocabulary)]) body(t, block.keys);
+}
+
+template <class T>
+grpc::Slice ClientOf<T>::EncodeSpan(const T* span, int64_t size, int server, bool bf16) const {
+  if (span == nullptr) return {};
+  const Range mine = SpanOfServer(size, server, num_servers());
+  Bytes out(static_cast<size_t>(WireBytes(mine.size(), bf16, sizeof(T))));
+  EncodeNumbers(span + mine.begin, mine.size(), bf16, out.data());
+  return ToSlice(std::move(out));
+}
+
+template <class T>
+std::shared_ptr<KeptPush> ClientOf<T>::MakePush(const PushRequest<T>& request, const ServerKeys& keys,
+                                                int server) const {
+  auto push = std::make_shared<KeptPush>();
+  const bool bf16 = options_.row_gradients == Wire::kBf16, dense_bf16 = options_.dense_gradients == Wire::kBf16;
+  push->keys = keys.keys;
+  push->header.flags = (bf16 ? kRowGradientsBf16 : 0u) | (dense_bf16 ? kDenseGradientsBf16 : 0u);
+  push->header.push_clock = request.clock;
+  push->header.weight = request.weight;
+  push->header.samples = request.samples;
+  push->header.lease = request.lease;
+  int64_t scalars = 0;
+  ForEachBlock(*keys.keys, [&](size_t t, Range block) { scalars += block.size() * layout_.tables[t].dim; });
+  if (request.ids != nullptr && scalars > 0) {
+    AlignedBuffer<T> sorted(scalars);
+    T* to = sorted.data();
+    ForEachBlock(*keys.keys, [&](size_t t, Range block) {
+      const int64_t dim = layout_.tables[t].dim;
+      for (int64_t i = block.begin; i < block.end; ++i, to += dim)
+        std::memcpy(to, request.grads[t] + keys.unique[static_cast<size_t>(i)] * dim,
+                    static_cast<size_t>(dim) * sizeof(T));
+    });
+    Bytes out(static_cast<size_t>(WireBytes(scalars, bf16, sizeof(T))));
+    EncodeNumbers(sorted.data(), scalars, bf16, out.data());
+    push->row_gradients = ToSlice(std::move(out));
+  }
+  push->dense_gradients = EncodeSpan(request.dense_grads, layout_.params, server, dense_bf16);
+  push->buffers = EncodeSpan(request.buffers, layout_.buffers, server, false);
+  return push;
+}
+
+template <class T>
+void ClientOf<T>::Scatter(const PullRequest<T>& request, const ServerKeys& keys, int server, const Reply& reply) const {
+  const bool bf16 = options_.rows == Wire::kBf16, dense_bf16 = options_.dense == Wire::kBf16;
+  int64_t scalars = 0;
+  ForEachBlock(*keys.keys, [&](size_t t, Range block) { scalars += block.size() * layout_.tables[t].dim; });
+  if (reply.rows.size() == static_cast<size_t>(WireBytes(scalars, bf16, sizeof(T))) && request.ids != nullptr) {
+    AlignedBuffer<T> decoded;
+    const std::byte* from = reply.rows.data();
+    if (bf16) {
+      decoded.Resize(scalars);
+      DecodeNumbers(from, scalars, true, decoded.data());
+      from = reinterpret_cast<const std::byte*>(decoded.data());
+    }
+    ForEachBlock(*keys.keys, [&](size_t t, Range block) {
+      const auto dim = layout_.tables[t].dim;
+      const size_t bytes = static_cast<size_t>(dim) * sizeof(T);
+      T* const rows = request.rows[t];
+      for (int64_t i = block.begin; i < block.end; ++i, from += bytes)
+        std::memcpy(rows + keys.unique[static_cast<size_t>(i)] * dim, from, bytes);
+    });
+  }
+  const auto take = [&](std::span<const std::byte> bytes, bool half, int64_t size, T* to) {
+    const Range mine = SpanOfServer(size, server, num_servers());
+    if (to != nullptr && bytes.size() == static_cast<size_t>(WireBytes(mine.size(), half, sizeof(T))))
+      DecodeNumbers(bytes.data(), mine.size(), half, to + mine.begin);
+  };
+  take(reply.dense, dense_bf16, layout_.params, request.params);
+  take(reply.buffers, false, layout_.buffers, request.buffers);
+}
+
+// ---- control
+
+template <class T>
+Status ClientOf<T>::OfferInput(const InputPlan& plan) {
+  proto::InputPlan request;
+  request.set_client_id(info_.client_id);
+  request.set_ranges(plan.ranges);
+  request.set_epochs(plan.epochs);
+  request.set_fingerprint(plan.fingerprint);
+  proto::Empty reply;
+  return links_[0]->Control([&](auto* stub, auto* context) { return stub->OfferInput(context, request, &reply); });
+}
+
+template <class T>
+Result<LeaseReply> ClientOf<T>::AcquireLease() {
+  proto::ClientRequest request;
+  request.set_client_id(info_.client_id);
+  proto::LeaseReply reply;
+  SLUICE_RETURN_IF_ERROR(
+      links_[0]->Control([&](auto* stub, auto* context) { return stub->AcquireLease(context, request, &reply); }));
+  return LeaseReply{static_cast<LeaseState>(reply.state()), {reply.id(), reply.epoch(), reply.range(), reply.done()}};
+}
+
+template <class T>
+Status ClientOf<T>::FinishLease(const Lease& lease) {
+  SLUICE_RETURN_IF_ERROR(Flush());
+  {
+    std::lock_guard lock(mutex_);
+    finished_.insert(lease.id);
+  }
+  proto::FinishLeaseRequest request;
+  request.set_client_id(info_.client_id);
+  request.set_id(lease.id);
+  proto::Empty reply;
+  return links_[0]->Control([&](auto* stub, auto* context) { return stub->FinishLease(context, request, &reply); });
+}
+
+template <class T>
+Result<std::string> ClientOf<T>::Checkpoint() {
+  proto::CheckpointReply reply;
+  SLUICE_RETURN_IF_ERROR(
+      links_[0]->Control([&](auto* stub, auto* context) { return stub->Checkpoint(context, {}, &reply); }, 3600));
+  return reply.path();
+}
+
+template <class T>
+Status ClientOf<T>::AwaitCheckpoint(double timeout_s) {
+  SLUICE_RETURN_IF_ERROR(Flush());
+  const auto begin = Clock::now();
+  const std::chrono::duration<double> pause(std::min(0.2, options_.config.heartbeat_s));
+  while (!std::all_of(links_.begin(), links_.end(), [](const auto& link) { return link->AllDurable(); })) {
+    if (SecondsSince(begin) > timeout_s)
+      return Status(StatusCode::kUnavailable, fmt::format("no checkpoint was written within {:.0f} s", timeout_s));
+    std::this_thread::sleep_for(pause);
+    for (const auto& link : links_) (void)link->Heartbeat();
+  }
+  return Status::Ok();
+}
+
+template <class T>
+Status ClientOf<T>::Leave() {
+  Status status = Flush();
+  proto::LeaveRequest request;
+  request.set_client_id(info_.client_id);
+  for (const auto& link : links_) {
+    proto::Empty reply;
+    const Status left = link->Control([&](auto* stub, auto* context) { return stub->Leave(context, request, &reply); });
+    if (status.ok()) status = left;
+  }
+  std::lock_guard lock(mutex_);
+  left_ = true;
+  stop_.notify_all();
+  return status;
+}
+
+template <class T>
+ClientStats ClientOf<T>::stats() const {
+  ClientStats out;
+  out.pulls = pulls_;
+  out.pushes = pushes_;
+  out.bytes_sent = counters_.sent;
+  out.bytes_received = counters_.received;
+  out.bytes_by_kind = {{"keys", counters_.keys},
+                       {"rows", counters_.rows},
+                       {"row gradients", counters_.row_gradients},
+                       {"dense", counters_.dense},
+                       {"dense gradients", counters_.dense_gradients}};
+  int64_t known = 0;
+  for (const auto& [kind, bytes] : out.bytes_by_kind) known += bytes;
+  out.bytes_by_kind["control"] = out.bytes_sent + out.bytes_received - known;
+  out.reconnects = counters_.reconnects;
+  out.replayed_pushes = counters_.replayed;
+  out.lost_pushes = counters_.lost;
+  out.staleness_sum = counters_.staleness_sum;
+  out.staleness_max = counters_.staleness_max;
+  out.wait_s = static_cast<double>(wait_ns_.load()) * 1e-9;
+  const auto summary = counters_.pulls.Summarise();
+  out.latency_p50_ms = summary.p50_ms;
+  out.latency_p99_ms = summary.p99_ms;
+  return out;
+}
+
+}  // namespace
+
+template <class T>
+Result<std::unique_ptr<ParameterClient<T>>> ParameterClient<T>::Connect(const ClientOptions& options,
+                                                                        const ModelLayout& layout) {
+  auto client = std::make_unique<ClientOf<T>>();
+  SLUICE_RETURN_IF_ERROR(client->Connect(options, layout));
+  return std::unique_ptr<ParameterClient<T>>(std::move(client));
+}
+template class ParameterClient<float>;
+template class ParameterClient<double>;
+
+}  // namespace sluice::service

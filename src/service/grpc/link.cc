@@ -1,0 +1,499 @@
+#include "service/grpc/link.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "base/log.h"
+
+namespace sluice::service {
+namespace {
+
+constexpr double kFirstPause_s = 0.05, kLongestPause_s = 1.0;
+constexpr auto kTick = std::chrono::milliseconds(100);
+
+// Failures after which another attempt may do.
+bool MayPass(const Status& status) { return status.code() == StatusCode::kUnavailable; }
+
+}  // namespace
+
+Link::Link(LinkOptions options, LinkCounters* counters) : options_(std::move(options)), counters_(counters) {}
+
+Link::~Link() {
+  {
+    std::lock_guard lock(mutex_);
+    stopping_ = true;
+    if (stream_ != nullptr) stream_->context.TryCancel();
+  }
+  changed_.notify_all();
+  if (thread_.joinable()) thread_.join();
+  queue_of_events_.Shutdown();
+  void* tag = nullptr;
+  bool ok = false;
+  while (queue_of_events_.Next(&tag, &ok)) {
+  }
+}
+
+double Link::SilentSeconds() const {
+  const Clock::duration since(Clock::now().time_since_epoch().count() - alive_ns_.load(std::memory_order_relaxed));
+  return std::chrono::duration<double>(since).count();
+}
+
+Status Link::Join(uint64_t client_id, int64_t clock, proto::JoinReply* reply) {
+  proto::JoinRequest request;
+  request.set_protocol(kProtocol);
+  request.set_name(options_.name);
+  request.set_worker(options_.worker);
+  request.set_layout(options_.layout);
+  request.set_servers(static_cast<uint32_t>(options_.servers));
+  request.set_shard(static_cast<uint32_t>(options_.server));
+  request.set_client_id(client_id);
+  request.set_clock(clock);
+  grpc::ClientContext context;
+  context.set_deadline(DeadlineIn(options_.config.connect_timeout_s));
+  if (!options_.token.empty()) context.AddMetadata(kTokenKey, "Bearer " + options_.token);
+  return FromGrpc(control_->Join(&context, request, reply));
+}
+
+Status Link::Connect(uint64_t client_id, int64_t clock) {
+  SLUICE_ASSIGN_OR_RETURN(channel_, OpenChannel(options_.address, options_.config));
+  control_ = proto::ParameterService::NewStub(channel_);
+  rows_ = std::make_unique<grpc::GenericStub>(channel_);
+  const auto begin = Clock::now();
+  double pause_s = kFirstPause_s;
+  Status status = Join(client_id, clock, &joined_);
+  while (MayPass(status) && SecondsSince(begin) < options_.config.retry_s) {
+    std::this_thread::sleep_for(std::chrono::duration<double>(pause_s));
+    pause_s = std::min(2 * pause_s, kLongestPause_s);
+    status = Join(client_id, clock, &joined_);
+  }
+  if (!status.ok()) return status.WithContext(fmt::format("parameter server {}", options_.address));
+  Alive();
+  client_id_ = joined_.client_id();
+  start_clock_ = joined_.last_clock();
+  incarnation_ = joined_.incarnation();
+  next_sequence_ = joined_.applied() + 1;
+  {
+    std::lock_guard lock(mutex_);
+    OpenStream(joined_.session());
+  }
+  thread_ = std::thread([this] { Loop(); });
+  return Status::Ok();
+}
+
+// REQUIRES: mutex_.
+void Link::OpenStream(uint64_t session) {
+  handles_ =
+      joined_.max_handles() > 0 ? std::make_unique<HandleMap>(static_cast<int64_t>(joined_.max_handles())) : nullptr;
+  stream_ = std::make_unique<Stream>();
+  stream_->context.AddMetadata(kClientKey, std::to_string(client_id_));
+  stream_->context.AddMetadata(kSessionKey, std::to_string(session));
+  if (!options_.token.empty()) stream_->context.AddMetadata(kTokenKey, "Bearer " + options_.token);
+  stream_->rpc = rows_->PrepareCall(&stream_->context, kRowsMethod, &queue_of_events_);
+  stream_->under_way = 1;
+  stream_->rpc->StartCall(reinterpret_cast<void*>(kStarted));
+}
+
+uint64_t Link::incarnation() const {
+  std::lock_guard lock(mutex_);
+  return incarnation_;
+}
+
+Status Link::CheckSize(const LinkCall& call) const {
+  uint64_t bytes = sizeof(RequestHeader), keys = 0;
+  for (const KeyList* list : {call.pull_keys.get(), call.push != nullptr ? call.push->keys.get() : nullptr}) {
+    if (list == nullptr) continue;
+    keys = std::max(keys, list->keys.size());
+    bytes += list->keys.size() * (2 * sizeof(Key) + 2) + list->blocks.size() * 8;
+  }
+  if (call.push != nullptr) bytes += static_cast<uint64_t>(call.push->bytes());
+  if (bytes > joined_.max_message_bytes())
+    return ResourceExhausted(
+        "a message of {} bytes is longer than parameter server {} takes: {} (service.max_message_bytes); use "
+        "smaller batches or more servers",
+        bytes, options_.address, joined_.max_message_bytes());
+  if (keys > joined_.max_request_rows())
+    return ResourceExhausted(
+        "a batch needs {} rows of parameter server {}, which takes {} (service.max_request_rows); use smaller "
+        "batches or more servers",
+        keys, options_.address, joined_.max_request_rows());
+  return Status::Ok();
+}
+
+void Link::Send(std::shared_ptr<LinkCall> call) {
+  Status dead;
+  {
+    std::lock_guard lock(mutex_);
+    if (call->push != nullptr) {
+      call->push->header.sequence = next_sequence_++;
+      kept_.push_back(call->push);
+      kept_bytes_ += call->push->bytes();
+    }
+    if (dead_.ok()) {
+      if (call->push != nullptr) ++pushes_under_way_;
+      const uint64_t number = next_number_++;
+      calls_[number] = std::move(call);
+      Enqueue(number);
+      return;
+    }
+    dead = dead_;
+  }
+  call->on_end(dead);
+}
+
+// REQUIRES: mutex_.
+void Link::Enqueue(uint64_t number) {
+  queue_.push_back(number);
+  StartWrite();
+}
+
+// REQUIRES: mutex_.
+void Link::StartWrite() {
+  if (stream_ == nullptr || !stream_->started || stream_->writing || stream_->finishing) return;
+  while (!queue_.empty() && !calls_.contains(queue_.front())) queue_.pop_front();
+  if (queue_.empty()) return;
+  const uint64_t number = queue_.front();
+  queue_.pop_front();
+  std::vector<grpc::Slice> slices;
+  Encode(number, *calls_[number], &slices);
+  stream_->writing = true;
+  ++stream_->under_way;
+  stream_->rpc->Write(grpc::ByteBuffer(slices.data(), slices.size()), reinterpret_cast<void*>(kWritten));
+}
+
+// REQUIRES: mutex_. Keys are numbered as they are sent, so a call is encoded when its turn comes.
+void Link::Encode(uint64_t number, const LinkCall& call, std::vector<grpc::Slice>* slices) {
+  RequestHeader header;
+  if (call.push != nullptr) header = call.push->header;
+  header.flags |= call.flags;
+  header.request = number;
+  header.pull_clock = call.pull_clock;
+  slices->emplace_back();
+  if (call.pull_keys != nullptr && call.pull_keys->size() > 0) {
+    Bytes keys = EncodeKeys(*call.pull_keys, handles_.get());
+    header.pull_key_bytes = keys.size();
+    slices->push_back(ToSlice(std::move(keys)));
+  }
+  if (call.push != nullptr) {
+    const KeptPush& push = *call.push;
+    header.flags |= kPush;
+    if (push.header.sequence == lost_before_ + 1) header.flags |= kGap;
+    if (call.needs_push_keys && push.keys != nullptr && push.keys->size() > 0) {
+      Bytes keys = EncodeKeys(*push.keys, handles_.get());
+      header.push_key_bytes = keys.size();
+      slices->push_back(ToSlice(std::move(keys)));
+    }
+    header.row_gradient_bytes = push.row_gradients.size();
+    header.dense_gradient_bytes = push.dense_gradients.size();
+    header.buffer_bytes = push.buffers.size();
+    for (const grpc::Slice* slice : {&push.row_gradients, &push.dense_gradients, &push.buffers})
+      if (slice->size() > 0) slices->push_back(*slice);
+  }
+  (*slices)[0] = grpc::Slice(&header, sizeof(header));
+  const auto add = [](std::atomic<int64_t>* to, uint64_t n) {
+    to->fetch_add(static_cast<int64_t>(n), std::memory_order_relaxed);
+  };
+  add(&counters_->keys, header.pull_key_bytes + header.push_key_bytes);
+  add(&counters_->row_gradients, header.row_gradient_bytes);
+  add(&counters_->dense_gradients, header.dense_gradient_bytes + header.buffer_bytes);
+  add(&counters_->sent, sizeof(header) + header.pull_key_bytes + header.push_key_bytes + header.row_gradient_bytes +
+                            header.dense_gradient_bytes + header.buffer_bytes);
+}
+
+// ---- the link's own thread
+
+void Link::Loop() {
+  while (true) {
+    void* tag = nullptr;
+    bool ok = false;
+    const auto event = queue_of_events_.AsyncNext(&tag, &ok, std::chrono::system_clock::now() + kTick);
+    if (event == grpc::CompletionQueue::SHUTDOWN) return;
+    if (event == grpc::CompletionQueue::GOT_EVENT) Handle(static_cast<Tag>(reinterpret_cast<intptr_t>(tag)), ok);
+    bool ended = false;
+    {
+      std::lock_guard lock(mutex_);
+      if (stream_ != nullptr && !stopping_ && !calls_.empty() && SilentSeconds() > options_.config.retry_s) {
+        // The connection stands, and nobody answers.
+        dead_ = Status(StatusCode::kUnavailable, fmt::format("parameter server {} has been silent for {:.0f} s",
+                                                             options_.address, SilentSeconds()));
+        stream_->context.TryCancel();
+      }
+      ended = stream_ != nullptr && stream_->finishing && stream_->under_way == 0;
+      if (ended && stopping_) return;
+    }
+    if (!ended) continue;
+    if (!Reconnect()) return;
+  }
+}
+
+void Link::Handle(Tag tag, bool ok) {
+  grpc::ByteBuffer received;
+  bool has_message = false;
+  {
+    std::lock_guard lock(mutex_);
+    Stream& stream = *stream_;
+    --stream.under_way;
+    const auto read = [&] {
+      ++stream.under_way;
+      stream.rpc->Read(&stream.incoming, reinterpret_cast<void*>(kRead));
+    };
+    const auto finish = [&] {
+      if (std::exchange(stream.finishing, true)) return;
+      ++stream.under_way;
+      stream.rpc->Finish(&stream.status, reinterpret_cast<void*>(kFinished));
+    };
+    switch (tag) {
+      case kStarted:
+        if (!ok) return finish();
+        stream.started = true;
+        read();
+        return StartWrite();
+      case kWritten:
+        stream.writing = false;
+        if (!ok) return finish();
+        return StartWrite();
+      case kRead:
+        if (!ok) return finish();
+        received.Swap(&stream.incoming);
+        has_message = true;
+        read();
+        break;
+      case kFinished:
+        return;
+    }
+  }
+  if (has_message) Received(&received);
+}
+
+void Link::Received(grpc::ByteBuffer* buffer) {
+  Alive();
+  const Message message = ToMessage(buffer);
+  counters_->received.fetch_add(static_cast<int64_t>(message.bytes.size()), std::memory_order_relaxed);
+  auto reply = ParseReply(message.bytes);
+  std::shared_ptr<LinkCall> call;
+  {
+    std::lock_guard lock(mutex_);
+    if (reply.ok() && MayPass(reply->status)) {  // it is shutting down, or we are to join again
+      if (stream_ != nullptr) stream_->context.TryCancel();
+      return;
+    }
+    if (!reply.ok()) {
+      SLUICE_WARN("parameter server {}: {}", options_.address, reply.status().message());
+      if (stream_ != nullptr) stream_->context.TryCancel();
+      return;
+    }
+    stream_->answered = true;
+    Trim(reply->header.durable);
+    const auto found = calls_.find(reply->header.request);
+    if (found == calls_.end()) return;
+    call = found->second;
+    if (reply->status.code() == StatusCode::kNotFound && call->push != nullptr && !call->needs_push_keys) {
+      call->needs_push_keys = true;  // the server let go of the batch
+      return Enqueue(found->first);
+    }
+    calls_.erase(found);
+  }
+  if (reply->status.ok()) {
+    if (call->push != nullptr) {
+      const int64_t staleness = reply->header.staleness;
+      counters_->staleness_sum.fetch_add(staleness, std::memory_order_relaxed);
+      int64_t seen = counters_->staleness_max.load(std::memory_order_relaxed);
+      while (staleness > seen && !counters_->staleness_max.compare_exchange_weak(seen, staleness)) {
+      }
+    }
+    if (call->pull_keys != nullptr) counters_->pulls.Record(SecondsSince(call->begin));
+    counters_->rows.fetch_add(static_cast<int64_t>(reply->rows.size()), std::memory_order_relaxed);
+    counters_->dense.fetch_add(static_cast<int64_t>(reply->dense.size() + reply->buffers.size()),
+                               std::memory_order_relaxed);
+    if (call->on_reply) call->on_reply(*reply);
+  }
+  const Status status = reply->status.WithContext(fmt::format("parameter server {}", options_.address));
+  {
+    std::lock_guard lock(mutex_);
+    if (call->push != nullptr) {
+      --pushes_under_way_;
+      if (!status.ok() && push_failure_.ok()) push_failure_ = status;
+    }
+  }
+  call->on_end(status);
+  changed_.notify_all();
+}
+
+// Forgets pushes that need not be sent again. REQUIRES: mutex_.
+void Link::Trim(uint64_t durable) {
+  durable_ = std::max(durable_, durable);
+  const auto drop = [&] {
+    kept_bytes_ -= kept_.front()->bytes();
+    kept_.pop_front();
+  };
+  while (!kept_.empty() && kept_.front()->header.sequence <= durable) drop();
+  // Those under way stay.
+  const auto under_way = [&](uint64_t sequence) {
+    return std::any_of(calls_.begin(), calls_.end(), [&](const auto& call) {
+      return call.second->push != nullptr && call.second->push->header.sequence == sequence;
+    });
+  };
+  while (!kept_.empty() && kept_bytes_ > options_.config.replay_bytes / options_.servers &&
+         !under_way(kept_.front()->header.sequence))
+    drop();
+}
+
+// Joins again after the stream ended. False: the link is dead.
+bool Link::Reconnect() {
+  Status why;
+  {
+    std::unique_lock lock(mutex_);
+    why = dead_.ok() ? FromGrpc(stream_->status) : dead_;
+    // A stream that brought nothing is not opened again at once.
+    pause_s_ = stream_->answered ? 0 : std::min(std::max(2 * pause_s_, kFirstPause_s), kLongestPause_s);
+    stream_.reset();
+    const bool refused = why.code() == StatusCode::kInvalidArgument || why.code() == StatusCode::kResourceExhausted;
+    if (dead_.ok() && refused) dead_ = why;  // again would be no better
+    if (changed_.wait_for(lock, std::chrono::duration<double>(pause_s_), [this] { return stopping_; })) return false;
+  }
+  counters_->reconnects.fetch_add(1, std::memory_order_relaxed);
+  if (dead_.ok())
+    SLUICE_WARN("parameter server {}: connection lost ({}); trying again", options_.address, why.message());
+  double pause_s = kFirstPause_s;
+  proto::JoinReply reply;
+  Status status = dead_;
+  while (status.ok() || MayPass(status)) {
+    if (!dead_.ok()) break;
+    status = Join(client_id_, start_clock_, &reply);
+    if (status.ok()) break;
+    std::unique_lock lock(mutex_);
+    if (SilentSeconds() > options_.config.retry_s) {
+      status =
+          Status(StatusCode::kUnavailable, fmt::format("away for {:.0f} s: {}", SilentSeconds(), status.message()));
+      break;
+    }
+    if (changed_.wait_for(lock, std::chrono::duration<double>(pause_s), [this] { return stopping_; })) return false;
+    pause_s = std::min(2 * pause_s, kLongestPause_s);
+  }
+  if (!status.ok()) {
+    // kCancelled: this client was taken for lost.
+    FailAll(
+        Status(StatusCode::kUnavailable, fmt::format("parameter server {}: {}", options_.address, status.message())));
+    return false;
+  }
+  Alive();
+  std::lock_guard lock(mutex_);
+  if (stopping_) return false;
+  Resend(reply);
+  OpenStream(reply.session());
+  return true;
+}
+
+// What has to be sent again, before everything else: pushes that the server has not applied, then what was under way.
+// REQUIRES: mutex_.
+void Link::Resend(const proto::JoinReply& reply) {
+  const bool restarted = reply.incarnation() != incarnation_;
+  incarnation_ = reply.incarnation();
+  Trim(reply.durable());
+  std::map<uint64_t, std::shared_ptr<LinkCall>> before;
+  before.swap(calls_);
+  queue_.clear();
+  std::map<uint64_t, std::shared_ptr<LinkCall>> by_sequence;
+  for (const auto& [number, call] : before) {
+    if (call->push == nullptr) continue;
+    call->needs_push_keys = true;
+    by_sequence[call->push->header.sequence] = call;
+  }
+  uint64_t expected = reply.applied() + 1;
+  for (const auto& push : kept_) {
+    const uint64_t sequence = push->header.sequence;
+    if (sequence <= reply.applied() || by_sequence.contains(sequence)) continue;
+    auto call = std::make_shared<LinkCall>();  // answered before, and forgotten by a server that was restarted
+    call->push = push;
+    call->needs_push_keys = true;
+    call->on_end = [](const Status&) {};
+    by_sequence[sequence] = call;
+    ++pushes_under_way_;
+    counters_->replayed.fetch_add(1, std::memory_order_relaxed);
+  }
+  const uint64_t first = by_sequence.empty() ? next_sequence_ : by_sequence.begin()->first;
+  if (first > expected) {
+    const uint64_t lost = first - expected;
+    lost_before_ = first - 1;
+    counters_->lost.fetch_add(static_cast<int64_t>(lost), std::memory_order_relaxed);
+    SLUICE_WARN(
+        "parameter server {}: pushes {} to {} are lost: its checkpoint does not hold them, and they are not kept any "
+        "more "
+        "(service.replay_bytes)",
+        options_.address, expected, first - 1);
+  }
+  if (restarted)
+    SLUICE_INFO("parameter server {}: restarted; {} pushes are sent again", options_.address, by_sequence.size());
+  const auto add = [&](const std::shared_ptr<LinkCall>& call) {
+    const uint64_t number = next_number_++;
+    calls_[number] = call;
+    queue_.push_back(number);
+  };
+  for (const auto& [sequence, call] : by_sequence) add(call);
+  for (const auto& [number, call] : before)
+    if (call->push == nullptr) add(call);
+}
+
+void Link::FailAll(const Status& status) {
+  std::map<uint64_t, std::shared_ptr<LinkCall>> calls;
+  {
+    std::lock_guard lock(mutex_);
+    dead_ = status;
+    calls.swap(calls_);
+    queue_.clear();
+    pushes_under_way_ = 0;
+    if (push_failure_.ok()) push_failure_ = status;
+  }
+  for (const auto& [number, call] : calls) call->on_end(status);
+  changed_.notify_all();
+}
+
+// ---- control
+
+Status Link::FlushPushes() {
+  std::unique_lock lock(mutex_);
+  changed_.wait(lock, [this] { return pushes_under_way_ == 0 || !dead_.ok(); });
+  if (!dead_.ok()) return dead_;
+  return std::exchange(push_failure_, Status::Ok());
+}
+
+bool Link::AllDurable() const {
+  std::lock_guard lock(mutex_);
+  return durable_ + 1 >= next_sequence_;
+}
+
+Status Link::Control(const std::function<grpc::Status(proto::ParameterService::Stub*, grpc::ClientContext*)>& call,
+                     double timeout_s) {
+  const auto begin = Clock::now();
+  double pause_s = kFirstPause_s;
+  while (true) {
+    grpc::ClientContext context;
+    context.set_deadline(DeadlineIn(timeout_s > 0 ? timeout_s : options_.config.connect_timeout_s));
+    if (!options_.token.empty()) context.AddMetadata(kTokenKey, "Bearer " + options_.token);
+    const Status status = FromGrpc(call(control_.get(), &context));
+    if (!MayPass(status) || SecondsSince(begin) > options_.config.retry_s)
+      return status.WithContext(fmt::format("parameter server {}", options_.address));
+    std::unique_lock lock(mutex_);
+    if (!dead_.ok()) return dead_;
+    if (changed_.wait_for(lock, std::chrono::duration<double>(pause_s), [this] { return stopping_ || !dead_.ok(); }))
+      return dead_.ok() ? status : dead_;
+    pause_s = std::min(2 * pause_s, kLongestPause_s);
+  }
+}
+
+Status Link::Heartbeat() {
+  proto::ClientRequest request;
+  request.set_client_id(client_id_);
+  proto::HeartbeatReply reply;
+  grpc::ClientContext context;
+  // Short: a server that is stopped must not keep the others from hearing of this client.
+  context.set_deadline(DeadlineIn(std::max(0.5, options_.config.heartbeat_s)));
+  if (!options_.token.empty()) context.AddMetadata(kTokenKey, "Bearer " + options_.token);
+  const Status status = FromGrpc(control_->Heartbeat(&context, request, &reply));
+  if (!status.ok()) return status;
+  Alive();
+  std::lock_guard lock(mutex_);
+  if (reply.known()) Trim(reply.durable());
+  return Status::Ok();
+}
+
+}  // namespace sluice::service

@@ -1,0 +1,342 @@
+#include "service/wire.h"
+
+#include <algorithm>
+#include <bit>
+#include <cstring>
+#include <new>
+
+#include "base/bf16.h"
+
+namespace sluice::service {
+
+static_assert(std::endian::native == std::endian::little, "messages are little-endian, and copied as they lie");
+
+namespace {
+
+constexpr uint32_t kOther = 1u << 31;
+constexpr uint32_t kLongCount = 255;
+
+// Takes pieces off the front of a message.
+class Cursor {
+ public:
+  explicit Cursor(std::span<const std::byte> bytes) : bytes_(bytes) {}
+  size_t left() const { return bytes_.size(); }
+  // False where fewer are left.
+  bool Take(uint64_t size, std::span<const std::byte>* out) {
+    if (size > bytes_.size()) return false;
+    *out = bytes_.first(size);
+    bytes_ = bytes_.subspan(size);
+    return true;
+  }
+  template <class V>
+  bool TakeValue(V* out) {
+    std::span<const std::byte> piece;
+    if (!Take(sizeof(V), &piece)) return false;
+    std::memcpy(out, piece.data(), sizeof(V));
+    return true;
+  }
+
+ private:
+  std::span<const std::byte> bytes_;
+};
+
+template <class V>
+V At(std::span<const std::byte> values, size_t i) {
+  V value;
+  std::memcpy(&value, values.data() + i * sizeof(V), sizeof(V));
+  return value;
+}
+
+struct KeysHeader {
+  uint32_t blocks = 0, keys = 0, new_keys = 0, others = 0;
+};
+
+}  // namespace
+
+Bytes::Bytes(size_t size) : size_(size) {
+  if (size == 0) return;
+  data_.reset(static_cast<std::byte*>(std::aligned_alloc(64, (size + 63) / 64 * 64)));
+  if (data_ == nullptr) throw std::bad_alloc();
+}
+
+Result<Request> ParseRequest(std::span<const std::byte> message) {
+  Cursor cursor(message);
+  Request request;
+  RequestHeader& header = request.header;
+  if (!cursor.TakeValue(&header))
+    return InvalidArgument("a request of {} bytes is shorter than its header", message.size());
+  if (header.magic != kRequestMagic)
+    return InvalidArgument("a request begins with {:#x}, not {:#x}", header.magic, kRequestMagic);
+  if ((header.flags & ~kAllFlags) != 0) return InvalidArgument("a request has unknown flags {:#x}", header.flags);
+  if (!cursor.Take(header.pull_key_bytes, &request.pull_keys) ||
+      !cursor.Take(header.push_key_bytes, &request.push_keys) ||
+      !cursor.Take(header.row_gradient_bytes, &request.row_gradients) ||
+      !cursor.Take(header.dense_gradient_bytes, &request.dense_gradients) ||
+      !cursor.Take(header.buffer_bytes, &request.buffers) || cursor.left() > 0)
+    return InvalidArgument("the sections of a request do not fill its {} bytes", message.size());
+  const bool pulls = request.has(kPull), pushes = request.has(kPush);
+  if (!pulls && !pushes) return InvalidArgument("a request neither pulls nor pushes");
+  if (!pulls &&
+      (!request.pull_keys.empty() || request.has(kWantParams) || request.has(kWantBuffers) || request.has(kLookup)))
+    return InvalidArgument("a request that does not pull has keys or wishes of a pull");
+  if (!pushes && (!request.push_keys.empty() || !request.row_gradients.empty() || !request.dense_gradients.empty() ||
+                  !request.buffers.empty()))
+    return InvalidArgument("a request that does not push has gradients");
+  if (pushes && (header.sequence == 0 || header.push_clock < 1 || !(header.weight >= 0) || !(header.weight < 1e30) ||
+                 header.samples < 0 || header.samples > (int64_t{1} << 40)))
+    return InvalidArgument("a push has sequence number {}, clock {}, weight {}, {} samples", header.sequence,
+                           header.push_clock, header.weight, header.samples);
+  constexpr int64_t kMaxClock = 0xffffffff;  // steps of tables fit 32 bits
+  if (header.push_clock > kMaxClock ||
+      (pulls && !request.has(kLookup) && (header.pull_clock < 1 || header.pull_clock > kMaxClock)))
+    return InvalidArgument("a request has clock {}", pulls ? header.pull_clock : header.push_clock);
+  return request;
+}
+
+Result<Reply> ParseReply(std::span<const std::byte> message) {
+  Cursor cursor(message);
+  Reply reply;
+  if (!cursor.TakeValue(&reply.header))
+    return DataLoss("a reply of {} bytes is shorter than its header", message.size());
+  const ReplyHeader& header = reply.header;
+  if (header.magic != kReplyMagic) return DataLoss("a reply begins with {:#x}, not {:#x}", header.magic, kReplyMagic);
+  if (!cursor.Take(header.row_bytes, &reply.rows) || !cursor.Take(header.dense_bytes, &reply.dense) ||
+      !cursor.Take(header.buffer_bytes, &reply.buffers) || cursor.left() > 0)
+    return DataLoss("the sections of a reply do not fill its {} bytes", message.size());
+  if (header.status != 0) {
+    if (header.status > static_cast<uint32_t>(StatusCode::kInternal))
+      return DataLoss("a reply has status {}", header.status);
+    reply.status = Status(static_cast<StatusCode>(header.status),
+                          std::string(reinterpret_cast<const char*>(reply.rows.data()), reply.rows.size()));
+    reply.rows = {};
+  }
+  return reply;
+}
+
+void KeyList::Clear() {
+  blocks.clear();
+  keys.clear();
+  counts.clear();
+}
+
+Status ParseKeys(std::span<const std::byte> section, const KeyLimits& limits, KeyDictionary* dictionary,
+                 KeyList* keys) {
+  keys->Clear();
+  Cursor cursor(section);
+  KeysHeader header;
+  if (!cursor.TakeValue(&header))
+    return InvalidArgument("a list of keys of {} bytes is shorter than its header", section.size());
+  if (header.keys > limits.max_keys)
+    return ResourceExhausted("a request asks for {} rows; at most {} are allowed (service.max_request_rows)",
+                             header.keys, limits.max_keys);
+  if (header.blocks > static_cast<uint64_t>(limits.num_vocabularies) || header.new_keys > header.keys ||
+      header.others > header.keys)
+    return InvalidArgument("a list of {} keys has {} blocks, {} new keys and {} others", header.keys, header.blocks,
+                           header.new_keys, header.others);
+  if (!dictionary->HasRoomFor(header.new_keys)) return ResourceExhausted("a session's keys exceed service.max_handles");
+  std::span<const std::byte> refs, new_keys, others, blocks, counts;
+  if (!cursor.Take(uint64_t{header.keys} * 4, &refs) || !cursor.Take(uint64_t{header.new_keys} * 8, &new_keys) ||
+      !cursor.Take(uint64_t{header.others} * 8, &others) || !cursor.Take(uint64_t{header.blocks} * 8, &blocks) ||
+      !cursor.Take(header.keys, &counts))
+    return InvalidArgument("a list of {} keys is cut short at {} bytes", header.keys, section.size());
+
+  const auto owned = [&](Key key) {
+    const int shard = embedding::ShardOf(key);
+    return shard >= limits.shards.begin && shard < limits.shards.end;
+  };
+  for (uint32_t i = 0; i < header.new_keys; ++i) {
+    const Key key = At<Key>(new_keys, i);
+    if (!owned(key))
+      return InvalidArgument("key {:#x} belongs to shard {} of another server", key, embedding::ShardOf(key));
+    dictionary->Add(key);
+  }
+  keys->keys.resize(header.keys);
+  const auto known = static_cast<uint64_t>(dictionary->size());
+  const Key* const table = dictionary->data();
+  constexpr uint32_t kAhead = 16;
+  for (uint32_t i = 0; i < header.keys; ++i) {
+    if (i + kAhead < header.keys) {
+      const auto later = At<uint32_t>(refs, i + kAhead);
+      if (later < known) __builtin_prefetch(table + later);
+    }
+    const auto ref = At<uint32_t>(refs, i);
+    if (ref < known) [[likely]] {
+      keys->keys[i] = table[ref];
+    } else if ((ref & kOther) != 0 && (ref & ~kOther) < header.others) {
+      const Key key = At<Key>(others, ref & ~kOther);
+      if (!owned(key))
+        return InvalidArgument("key {:#x} belongs to shard {} of another server", key, embedding::ShardOf(key));
+      keys->keys[i] = key;
+    } else {
+      return InvalidArgument("a list of keys refers to handle {:#x}; {} are known", ref, known);
+    }
+  }
+  int64_t at = 0;
+  int32_t previous = -1;
+  for (uint32_t b = 0; b < header.blocks; ++b) {
+    const auto vocabulary = At<uint32_t>(blocks, 2 * b), size = At<uint32_t>(blocks, 2 * b + 1);
+    if (vocabulary >= static_cast<uint64_t>(limits.num_vocabularies) || static_cast<int32_t>(vocabulary) <= previous ||
+        size > header.keys - at)
+      return InvalidArgument("block {} of a list of keys: {} keys of vocabulary {}", b, size, vocabulary);
+    previous = static_cast<int32_t>(vocabulary);
+    keys->blocks.push_back({previous, {at, at + size}});
+    at += size;
+  }
+  if (at != header.keys) return InvalidArgument("the blocks of a list of {} keys hold {}", header.keys, at);
+  keys->counts.resize(header.keys);
+  for (uint32_t i = 0; i < header.keys; ++i) {
+    auto count = static_cast<uint32_t>(counts[i]);
+    if (count == kLongCount && !cursor.TakeValue(&count)) return InvalidArgument("a list of keys lacks a long count");
+    if (count > INT32_MAX) return InvalidArgument("a key has count {}", count);
+    keys->counts[i] = static_cast<int32_t>(count);
+  }
+  if (cursor.left() > 0) return InvalidArgument("a list of keys has {} bytes too many", cursor.left());
+  return Status::Ok();
+}
+
+HandleMap::HandleMap(int64_t max_keys) : max_keys_(max_keys), keys_(1024), handles_(1024, kNone) {}
+
+void HandleMap::Grow() {
+  std::vector<Key> old_keys(keys_.size() * 2);
+  std::vector<uint32_t> old_handles(handles_.size() * 2, kNone);
+  old_keys.swap(keys_);
+  old_handles.swap(handles_);
+  const size_t mask = keys_.size() - 1;
+  for (size_t i = 0; i < old_keys.size(); ++i) {
+    if (old_handles[i] == kNone) continue;
+    size_t slot = Mix64(old_keys[i]) & mask;
+    while (handles_[slot] != kNone) slot = (slot + 1) & mask;
+    keys_[slot] = old_keys[i];
+    handles_[slot] = old_handles[i];
+  }
+}
+
+uint32_t HandleMap::FindOrAdd(Key key, bool* is_new) {
+  *is_new = false;
+  const size_t mask = keys_.size() - 1;
+  size_t slot = Mix64(key) & mask;
+  for (; handles_[slot] != kNone; slot = (slot + 1) & mask)
+    if (keys_[slot] == key) return handles_[slot];
+  if (size_ >= max_keys_) return kNone;
+  keys_[slot] = key;
+  handles_[slot] = static_cast<uint32_t>(size_);
+  *is_new = true;
+  const uint32_t handle = handles_[slot];
+  if (2 * ++size_ > static_cast<int64_t>(keys_.size())) Grow();
+  return handle;
+}
+
+Bytes EncodeKeys(const KeyList& list, HandleMap* map) {
+  const size_t n = list.keys.size();
+  std::vector<uint32_t> refs(n), long_counts;
+  std::vector<Key> new_keys, others;
+  for (size_t i = 0; i < n; ++i) {
+    bool is_new = false;
+    const uint32_t handle = map != nullptr ? map->FindOrAdd(list.keys[i], &is_new) : HandleMap::kNone;
+    if (is_new) new_keys.push_back(list.keys[i]);
+    refs[i] = handle;
+    if (handle == HandleMap::kNone) {
+      refs[i] = kOther | static_cast<uint32_t>(others.size());
+      others.push_back(list.keys[i]);
+    }
+    if (list.counts[i] >= static_cast<int32_t>(kLongCount))
+      long_counts.push_back(static_cast<uint32_t>(list.counts[i]));
+  }
+  const KeysHeader header{static_cast<uint32_t>(list.blocks.size()), static_cast<uint32_t>(n),
+                          static_cast<uint32_t>(new_keys.size()), static_cast<uint32_t>(others.size())};
+  Bytes out(sizeof(header) + n * 5 + (new_keys.size() + others.size() + list.blocks.size()) * 8 +
+            long_counts.size() * 4);
+  std::byte* at = out.data();
+  const auto put = [&](const void* data, size_t size) {
+    if (size > 0) std::memcpy(at, data, size);
+    at += size;
+  };
+  put(&header, sizeof(header));
+  put(refs.data(), n * 4);
+  put(new_keys.data(), new_keys.size() * 8);
+  put(others.data(), others.size() * 8);
+  for (const auto& block : list.blocks) {
+    const uint32_t words[2] = {static_cast<uint32_t>(block.vocabulary), static_cast<uint32_t>(block.keys.size())};
+    put(words, sizeof(words));
+  }
+  for (size_t i = 0; i < n; ++i)
+    *at++ = static_cast<std::byte>(std::min<int32_t>(std::max(list.counts[i], 0), static_cast<int32_t>(kLongCount)));
+  put(long_counts.data(), long_counts.size() * 4);
+  return out;
+}
+
+template <class T>
+void EncodeNumbers(const T* from, int64_t n, bool bf16, std::byte* to) {
+  if (n == 0) return;
+  if (!bf16) {
+    std::memcpy(to, from, static_cast<size_t>(n) * sizeof(T));
+    return;
+  }
+  constexpr int64_t kBlock = 512;
+  uint16_t bits[kBlock];
+  float floats[kBlock];
+  for (int64_t i = 0; i < n; i += kBlock) {
+    const int64_t count = std::min(kBlock, n - i);
+    const float* source = nullptr;
+    if constexpr (sizeof(T) == sizeof(float)) {
+      source = from + i;
+    } else {
+      for (int64_t k = 0; k < count; ++k) floats[k] = static_cast<float>(from[i + k]);
+      source = floats;
+    }
+    FloatToBf16(source, bits, count);
+    std::memcpy(to + i * 2, bits, static_cast<size_t>(count) * 2);
+  }
+}
+
+template <class T>
+void DecodeNumbers(const std::byte* from, int64_t n, bool bf16, T* to) {
+  if (n == 0) return;
+  if (!bf16) {
+    std::memcpy(to, from, static_cast<size_t>(n) * sizeof(T));
+    return;
+  }
+  constexpr int64_t kBlock = 512;
+  uint16_t bits[kBlock];
+  float floats[kBlock];
+  for (int64_t i = 0; i < n; i += kBlock) {
+    const int64_t count = std::min(kBlock, n - i);
+    std::memcpy(bits, from + i * 2, static_cast<size_t>(count) * 2);
+    if constexpr (sizeof(T) == sizeof(float)) {
+      Bf16ToFloat(bits, to + i, count);
+    } else {
+      Bf16ToFloat(bits, floats, count);
+      for (int64_t k = 0; k < count; ++k) to[i + k] = floats[k];
+    }
+  }
+}
+
+namespace {
+
+// Whether the exponent bits of some number are all ones.
+template <class Bits>
+bool AnySpecial(std::span<const std::byte> numbers, Bits exponent) {
+  Bits special = 0;
+  const size_t n = numbers.size() / sizeof(Bits);
+  for (size_t i = 0; i < n; ++i) {
+    Bits bits;
+    std::memcpy(&bits, numbers.data() + i * sizeof(Bits), sizeof(bits));
+    special |= static_cast<Bits>((bits & exponent) == exponent);
+  }
+  return special != 0;
+}
+
+}  // namespace
+
+bool WireFinite(std::span<const std::byte> numbers, bool bf16, int scalar_bytes) {
+  if (bf16) return !AnySpecial<uint16_t>(numbers, 0x7f80);
+  return scalar_bytes == 8 ? !AnySpecial<uint64_t>(numbers, 0x7ff0000000000000)
+                           : !AnySpecial<uint32_t>(numbers, 0x7f800000);
+}
+
+template void EncodeNumbers(const float*, int64_t, bool, std::byte*);
+template void EncodeNumbers(const double*, int64_t, bool, std::byte*);
+template void DecodeNumbers(const std::byte*, int64_t, bool, float*);
+template void DecodeNumbers(const std::byte*, int64_t, bool, double*);
+
+}  // namespace sluice::service
