@@ -1,23 +1,70 @@
+#include <ctime>
 #include <memory>
+
+#include <fmt/chrono.h>
 
 #include "base/log.h"
 #include "base/thread_pool.h"
 #include "cli/launcher.h"
 #include "cli/program_path.h"
+#include "cli/service_launcher.h"
 #include "cli/train_input.h"
 #include "cli/verbs.h"
 #include "comm/mpi.h"
+#include "placement/strategy.h"
+#include "service/service.h"
 
 namespace sluice::cli {
+namespace {
+
+// RUN for a run that is given no folder.
+std::string FolderByTime(const train::RunConfig& config) {
+  const std::string name = config.name.empty() ? config.model.preset : config.name;
+  return fmt::format("runs/{:%Y%m%d-%H%M%S}-{}", fmt::localtime(std::time(nullptr)), name);
+}
+
+Status LaunchWithServers(const TrainInput& input, const std::string& ranks, const std::string& servers,
+                         const std::string& workers, const std::string& restarts) {
+  if (!ranks.empty()) return InvalidArgument("-n is for ranks, --servers and --workers for parameter servers; not both");
+  ServiceLaunch launch;
+  launch.input = input;
+  if (workers.empty()) return InvalidArgument("--workers: how many workers are to be started is missing");
+  SLUICE_ASSIGN_OR_RETURN(launch.workers, ParseRanks("--workers", workers));
+  if (!servers.empty()) {
+    SLUICE_ASSIGN_OR_RETURN(launch.servers, ParseRanks("--servers", servers));
+  }
+  if (restarts != "0") {
+    SLUICE_ASSIGN_OR_RETURN(launch.restarts, ParseRanks("--restarts", restarts));
+  }
+  train::RunConfig config;
+  SLUICE_ASSIGN_OR_RETURN(config, LoadConfig(input.config));
+  if (!placement::UsesServers(config.strategy))
+    return InvalidArgument("strategy.preset: {} does not train through parameter servers; use ps-async, ps-ssp or ps-sync",
+                           config.strategy.preset);
+  if (!service::ServiceBuilt())
+    return InvalidArgument("this build has no parameter service; install gRPC and configure with -DSLUICE_SERVICE=ON");
+  launch.threads = static_cast<int>(config.threads);
+  if (launch.input.run_dir.empty()) launch.input.run_dir = FolderByTime(config);
+  SLUICE_ASSIGN_OR_RETURN(launch.program, ProgramPath());
+  return LaunchService(launch);
+}
+
+}  // namespace
+
 void AddLaunch(Application* application) {
   struct Arguments {
     TrainInput input;
-    std::string ranks;
+    std::string ranks, servers, workers, restarts = "0";
     LaunchPlan plan;
   };
   auto args = std::make_shared<Arguments>();
-  Verb* verb = application->Add("launch", "Train on several ranks that are processes, on this machine or others.");
-  verb->Option("-n,--ranks", "N", &args->ranks, "Number of ranks; needed.");
+  Verb* verb = application->Add("launch", "Train with several processes: ranks on this machine or others, or parameter "
+                                             "servers and workers on this one.");
+  verb->Option("-n,--ranks", "N", &args->ranks, "Number of ranks; this or --workers is needed.");
+  verb->Option("--servers", "S", &args->servers, "Parameter servers of presets ps-*; 1 where left out.");
+  verb->Option("--workers", "W", &args->workers, "Workers of presets ps-*, on loopback ports that are free.");
+  verb->Option("--restarts", "N", &args->restarts,
+               "Servers and workers that were killed are started again, so many times in all.");
   verb->Option("--hosts", "FILE", &args->plan.hosts, "Machines, one a line (\"node1 slots=4\"); else this one alone.");
   verb->Option(
       "--networks", "PREFIX", &args->plan.networks,
@@ -32,10 +79,13 @@ void AddLaunch(Application* application) {
         "rank "
         "that failed,\nor 4 where a rank was lost.\n\nExamples:\n"
         "  sluice launch -n 4 config.yaml --set train.batch_size=8192\n"
+        "  sluice launch config.yaml --servers 2 --workers 4 --set strategy.preset=ps-async\n"
         "  sluice launch -n 8 --hosts hosts.txt config.yaml\n");
   });
   verb->Action([args] {
     InitLogging(args->input.quiet);
+    if (!args->servers.empty() || !args->workers.empty())
+      return LaunchWithServers(args->input, args->ranks, args->servers, args->workers, args->restarts);
     if (args->ranks.empty()) return InvalidArgument("-n: how many ranks are to be started is missing");
     SLUICE_ASSIGN_OR_RETURN(args->plan.ranks, ParseRanks("-n", args->ranks));
     // Settings that do not hold are told once, before anything is started.

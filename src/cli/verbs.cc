@@ -5,6 +5,7 @@ namespace sluice::cli {
 void AddVerbs(Application* application) {
   AddTrain(application);
   AddLaunch(application);
+  AddServeParams(application);
   AddEval(application);
   AddPredict(application);
   AddExport(application);

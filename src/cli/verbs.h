@@ -7,6 +7,7 @@ namespace sluice::cli {
 // Each adds one verb, in a file of its own: verb_train.cc and so on.
 void AddTrain(Application* application);
 void AddLaunch(Application* application);
+void AddServeParams(Application* application);
 void AddEval(Application* application);
 void AddPredict(Application* application);
 void AddExport(Application* application);

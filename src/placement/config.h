@@ -96,6 +96,7 @@ struct WireConfig {
   std::string partials = "fp32";
   std::string rows = "fp32";
   std::string dense_gradients = "fp32";
+  std::string dense = "fp32";
 
   template <class V>
   void Visit(V& v) {
@@ -116,6 +117,10 @@ struct WireConfig {
                      "rounded once, their sum, which is in fp32, once more: error up to 2^-9 of the sum of the ranks' "
                      "magnitudes, plus 2^-9 of the sum.",
              .choices = formats});
+    v.Field("dense", dense,
+            {.text = "Presets ps-*: format in which parameters of the dense net travel to the workers. bf16 halves the bytes: "
+                     "workers compute with parameters rounded by up to 2^-9, the servers' copy stays exact.",
+             .choices = formats});
   }
 };
 
@@ -132,6 +137,8 @@ struct StrategyConfig {
   std::vector<std::string> servers;
   int64_t workers = 1;
   int64_t staleness = 4;
+  int64_t worker = 0;
+  int64_t pull_ahead = 1;
 
   template <class V>
   void Visit(V& v) {
@@ -166,8 +173,23 @@ struct StrategyConfig {
                      "one also lends the input and writes checkpoints with the others.",
              .performance_only = true});
     v.Field("workers", workers,
-            {.text = "Presets ps-ssp and ps-sync: workers that servers wait for before the first batch.", .min = 1,
+            {.text = "Presets ps-*: workers that the run is meant for. Servers of ps-ssp and ps-sync wait for so many before "
+                     "the first batch; ps-sync divides every joined batch of workers * train.batch_size samples among them.",
+             .min = 1,
              .max = 4096});
+    v.Field("worker", worker,
+            {.text = "Presets ps-*: number of this worker, from 0. Worker 0 evaluates at the end and asks for the last "
+                     "checkpoint; ps-sync adds gradients up in the order of these numbers.",
+             .min = 0,
+             .max = 4095,
+             .performance_only = true});
+    v.Field("pull_ahead", pull_ahead,
+            {.text = "Presets ps-*: rows of a batch are pulled while so many batches before it are not pushed yet, beside the "
+                     "one before; of so many of its own steps a worker may know nothing (not with ps-sync, where servers "
+                     "hold the answer back). 0: after the push of the batch before.",
+             .unit = "batches",
+             .min = 0,
+             .max = 4});
     v.Field("staleness", staleness,
             {.text = "Preset ps-ssp: batches by which a worker may be ahead of the slowest one.", .unit = "batches",
              .min = 1, .max = 1000});

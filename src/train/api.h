@@ -47,6 +47,11 @@ struct TrainReport {
   bool stopped_early = false;
   int ranks = 1;
   bool is_leader = true;           // rank 0, which reports for all
+  // A worker of a parameter service reports for itself.
+  int servers = 0;
+  double staleness_mean = 0;       // pushes of others between a pull and its push
+  int64_t staleness_max = 0;
+  int64_t replayed_pushes = 0, lost_pushes = 0;   // after a server's restart
   // Payload by kind of traffic, summed over ranks; one process sends nothing.
   std::map<std::string, double> bytes_per_sample;
   std::map<std::string, double> predicted_bytes_per_sample;   // by the planner, without control; empty: one process

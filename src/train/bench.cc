@@ -100,7 +100,7 @@ Status Bencher::NewModel(const data::Schema& schema) {
   state_.reset();
   SLUICE_ASSIGN_OR_RETURN(state_, ModelState<float>::Make(config_, schema));
   if (ranks() != nullptr) SLUICE_RETURN_IF_ERROR(SettleStrategy());
-  WorkerOptions options;
+  WorkerOptions<float> options;
   options.ranks = ranks();
   options.clip_norm = config_.train.clip_norm;
   options.clip_norm_dense = config_.optimizer.clip_norm;
@@ -153,7 +153,7 @@ void Bencher::FillTables(const BenchWorkload& workload) {
 
 Status Bencher::Train(data::BatchSource* source, int64_t max_steps, double seconds, Tally* tally) {
   using Event = HostStage<float>::Event;
-  HostStageOptions options;
+  HostStageOptions<float> options;
   options.overlap = config_.train.Overlaps(pool_.num_threads(), config_.bench.data == "text");
   options.queue_depth = config_.train.queue_depth;
   options.last_step = step_;

@@ -197,7 +197,7 @@ Result<CheckpointHeader> ReadHeader(const checkpoint::CheckpointReader& reader) 
 }
 
 template <class T>
-Status LoadState(const checkpoint::CheckpointReader& reader, ModelState<T>* state, placement::Ranks* ranks) {
+Status LoadServerState(const checkpoint::CheckpointReader& reader, ModelState<T>* state, int server, int servers) {
   SLUICE_ASSIGN_OR_RETURN(const std::string theirs, ReadText(reader, "model.json"));
   try {
     SLUICE_RETURN_IF_ERROR(Compare(Json::parse(theirs), Json::parse(DescribeModel(*state)), reader.path()));
@@ -209,13 +209,43 @@ Status LoadState(const checkpoint::CheckpointReader& reader, ModelState<T>* stat
   SLUICE_RETURN_IF_ERROR(ReadBuffer(reader, "dense/buffers", &state->buffers));
   for (int t = 0; t < state->tables->size(); ++t) {
     const std::string prefix = "table/" + state->tables->need(t).name;
-    if (ranks == nullptr)
+    if (servers == 1)
       SLUICE_RETURN_IF_ERROR(state->tables->table(t).Load(reader, prefix));
     else
-      SLUICE_RETURN_IF_ERROR(state->tables->table(t).Load(OwnedSections(reader, prefix, *ranks), prefix,
-                                                            {.all_shards = false}));
+      SLUICE_RETURN_IF_ERROR(state->tables->table(t).Load(OwnedSections(reader, prefix, server, servers), prefix,
+                                                          {.all_shards = false}));
   }
   return Status::Ok();
+}
+
+template <class T>
+Status LoadState(const checkpoint::CheckpointReader& reader, ModelState<T>* state, placement::Ranks* ranks) {
+  return ranks == nullptr ? LoadServerState(reader, state, 0, 1) : LoadServerState(reader, state, ranks->rank(), ranks->size());
+}
+
+template <class T>
+Status WriteServerTables(checkpoint::CheckpointWriter* writer, const ModelState<T>& state, int server,
+                         const std::vector<int64_t>& total_rows) {
+  return WriteTables(writer, state, server, total_rows);
+}
+
+template <class T>
+Status WriteServerModel(checkpoint::CheckpointWriter* writer, const CheckpointHeader& header, const ModelState<T>& state,
+                        const std::string& service) {
+  SLUICE_RETURN_IF_ERROR(WriteModel(writer, header, state, nullptr));
+  SLUICE_ASSIGN_OR_RETURN(auto file, writer->OpenFile("service"));
+  return file->Put("service/state.json", Bytes(service));
+}
+
+Result<std::string> CommitServerCheckpoint(checkpoint::CheckpointWriter* writer, const Progress& progress,
+                                           const std::vector<std::string>& others_sections) {
+  for (const std::string& sections : others_sections) SLUICE_RETURN_IF_ERROR(writer->AddSections(sections));
+  return writer->Commit(ManifestValues(progress));
+}
+
+Result<std::string> ReadServiceState(const checkpoint::CheckpointReader& reader) {
+  if (!reader.Has("service/state.json")) return std::string();
+  return ReadText(reader, "service/state.json");
 }
 
 template <class T>
@@ -255,5 +285,14 @@ template void RestoreSchedules(const Progress&, ModelState<float>*);
 template void RestoreSchedules(const Progress&, ModelState<double>*);
 template Status LoadState(const checkpoint::CheckpointReader&, ModelState<float>*, placement::Ranks*);
 template Status LoadState(const checkpoint::CheckpointReader&, ModelState<double>*, placement::Ranks*);
+
+template Status LoadServerState(const checkpoint::CheckpointReader&, ModelState<float>*, int, int);
+template Status WriteServerTables(checkpoint::CheckpointWriter*, const ModelState<float>&, int, const std::vector<int64_t>&);
+template Status WriteServerModel(checkpoint::CheckpointWriter*, const CheckpointHeader&, const ModelState<float>&,
+                                 const std::string&);
+template Status LoadServerState(const checkpoint::CheckpointReader&, ModelState<double>*, int, int);
+template Status WriteServerTables(checkpoint::CheckpointWriter*, const ModelState<double>&, int, const std::vector<int64_t>&);
+template Status WriteServerModel(checkpoint::CheckpointWriter*, const CheckpointHeader&, const ModelState<double>&,
+                                 const std::string&);
 
 }  // namespace sluice::train

@@ -2,9 +2,11 @@
 
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "base/status.h"
 #include "checkpoint/checkpoint_reader.h"
+#include "checkpoint/checkpoint_writer.h"
 #include "data/features.h"
 #include "metric/progressive.h"
 #include "placement/ranks.h"
@@ -40,6 +42,26 @@ Result<CheckpointHeader> ReadHeader(const checkpoint::CheckpointReader& reader);
 // With several ranks only the rows that this one owns.
 template <class T>
 Status LoadState(const checkpoint::CheckpointReader& reader, ModelState<T>* state, placement::Ranks* ranks = nullptr);
+
+// ---- parameter servers: processes that write one checkpoint together and are no ranks of one communicator. Server
+// `server` of `servers` has its shards of the tables.
+
+// Its shards, into files of its own; the first one's come with the tables' headers. `total_rows`: of all servers.
+template <class T>
+Status WriteServerTables(checkpoint::CheckpointWriter* writer, const ModelState<T>& state, int server,
+                         const std::vector<int64_t>& total_rows);
+// Everything else, by the first server; `service` is kept as section service/state.json.
+template <class T>
+Status WriteServerModel(checkpoint::CheckpointWriter* writer, const CheckpointHeader& header, const ModelState<T>& state,
+                        const std::string& service);
+// Commits what all have written, as SaveCheckpoint does.
+Result<std::string> CommitServerCheckpoint(checkpoint::CheckpointWriter* writer, const Progress& progress,
+                                           const std::vector<std::string>& others_sections);
+// Its rows, and the dense arrays whole, from any checkpoint of the model.
+template <class T>
+Status LoadServerState(const checkpoint::CheckpointReader& reader, ModelState<T>* state, int server, int servers);
+// Section service/state.json; empty where no parameter servers wrote the checkpoint.
+Result<std::string> ReadServiceState(const checkpoint::CheckpointReader& reader);
 
 // The states of the schedules, between a model and what a checkpoint says of a run.
 template <class T>

@@ -247,6 +247,8 @@ struct RunConfig {
 Status Validate(const RunConfig& config);
 // Also those that several ranks do not offer.
 Status ValidateForRanks(const RunConfig& config);
+// Also those that workers of a parameter service do not offer.
+Status ValidateForServers(const RunConfig& config);
 
 // The settings of table `name`: its own where it is named, else `default`'s, else the built-in ones.
 embedding::TableConfig TableSettings(const RunConfig& config, const std::string& name);

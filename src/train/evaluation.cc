@@ -10,15 +10,17 @@
 namespace sluice::train {
 
 template <class T>
-Status ScoreSource(ModelState<T>* state, data::BatchSource* source, ThreadPool* pool, const ScoreOptions& options,
+Status ScoreSource(ModelState<T>* state, data::BatchSource* source, ThreadPool* pool, const ScoreOptions<T>& options,
                    const ScoreVisitor& visit) {
-  HostStageOptions host_options;
+  HostStageOptions<T> host_options;
   host_options.mode = embedding::ResolveMode::kLookup;
   host_options.overlap = options.overlap;
   host_options.queue_depth = options.queue_depth;
   host_options.ranks = options.ranks;
-  WorkerOptions worker_options;
+  host_options.remote = options.remote;
+  WorkerOptions<T> worker_options;
   worker_options.ranks = options.ranks;
+  worker_options.remote = options.remote;
   Worker<T> worker(state, pool, worker_options);
   HostStage<T> host(source, state->tables.get(), pool, host_options);
   std::vector<float> scores;
@@ -30,7 +32,7 @@ Status ScoreSource(ModelState<T>* state, data::BatchSource* source, ThreadPool* 
         return Status(StatusCode::kCancelled, "interrupted");
       WorkingSet* set = item.set;
       worker.Predict(*set);
-      state->tables->Release(*set);
+      if (options.remote == nullptr) state->tables->Release(*set);
       const T* logits = worker.logits();
       scores.resize(static_cast<size_t>(set->batch.size) * state->schema.num_labels());
       for (size_t i = 0; i < scores.size(); ++i)
@@ -45,7 +47,7 @@ Status ScoreSource(ModelState<T>* state, data::BatchSource* source, ThreadPool* 
 
 template <class T>
 Result<metric::Metrics> EvaluateSource(ModelState<T>* state, nn::LossKind loss, data::BatchSource* source,
-                                       ThreadPool* pool, const ScoreOptions& options) {
+                                       ThreadPool* pool, const ScoreOptions<T>& options) {
   metric::EvaluatorOptions evaluator_options;
   evaluator_options.scores = loss == nn::LossKind::kBce ? metric::ScoreKind::kLogit : metric::ScoreKind::kValue;
   evaluator_options.num_labels = state->schema.num_labels();
@@ -70,13 +72,13 @@ Result<double> Goodness(const metric::Metrics& metrics, const std::string& name)
   return value;
 }
 
-template Status ScoreSource(ModelState<float>*, data::BatchSource*, ThreadPool*, const ScoreOptions&,
+template Status ScoreSource(ModelState<float>*, data::BatchSource*, ThreadPool*, const ScoreOptions<float>&,
                             const ScoreVisitor&);
-template Status ScoreSource(ModelState<double>*, data::BatchSource*, ThreadPool*, const ScoreOptions&,
+template Status ScoreSource(ModelState<double>*, data::BatchSource*, ThreadPool*, const ScoreOptions<double>&,
                             const ScoreVisitor&);
 template Result<metric::Metrics> EvaluateSource(ModelState<float>*, nn::LossKind, data::BatchSource*, ThreadPool*,
-                                                const ScoreOptions&);
+                                                const ScoreOptions<float>&);
 template Result<metric::Metrics> EvaluateSource(ModelState<double>*, nn::LossKind, data::BatchSource*, ThreadPool*,
-                                                const ScoreOptions&);
+                                                const ScoreOptions<double>&);
 
 }  // namespace sluice::train

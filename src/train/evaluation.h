@@ -10,14 +10,17 @@
 #include "metric/metrics.h"
 #include "train/model_state.h"
 #include "train/rank_keys.h"
+#include "train/remote_step.h"
 
 namespace sluice::train {
 
+template <class T>
 struct ScoreOptions {
   bool overlap = true;
   int64_t queue_depth = 2;
   double logit_correction = 0;               // added to every logit: data::LogitCorrection
   const RankContext* ranks = nullptr;        // null: one process; else collective, and every rank has all scores
+  RemoteStep<T>* remote = nullptr;           // where rows live on parameter servers
   const std::atomic<bool>* stop = nullptr;   // set: leave with kCancelled
 };
 
@@ -27,13 +30,13 @@ struct ScoreOptions {
 // Errors       those of the source; kNumeric for scores that are not finite; whatever `visit` returns.
 using ScoreVisitor = std::function<Status(const data::Batch& batch, const float* scores)>;
 template <class T>
-Status ScoreSource(ModelState<T>* state, data::BatchSource* source, ThreadPool* pool, const ScoreOptions& options,
+Status ScoreSource(ModelState<T>* state, data::BatchSource* source, ThreadPool* pool, const ScoreOptions<T>& options,
                    const ScoreVisitor& visit);
 
 // The exact metrics of a model over a source.
 template <class T>
 Result<metric::Metrics> EvaluateSource(ModelState<T>* state, nn::LossKind loss, data::BatchSource* source,
-                                       ThreadPool* pool, const ScoreOptions& options);
+                                       ThreadPool* pool, const ScoreOptions<T>& options);
 
 // Larger is better: the value of a metric that early stopping, or a plateau schedule, compares.
 // Errors: kInvalidArgument where the data does not define it, saying why.

@@ -14,7 +14,7 @@ constexpr int64_t kReadAhead = 2;
 }  // namespace
 
 template <class T>
-HostStage<T>::HostStage(data::BatchSource* source, TableSet<T>* tables, ThreadPool* pool, HostStageOptions options)
+HostStage<T>::HostStage(data::BatchSource* source, TableSet<T>* tables, ThreadPool* pool, HostStageOptions<T> options)
     : source_(source),
       tables_(tables),
       pool_(pool),
@@ -42,6 +42,11 @@ HostStage<T>::HostStage(data::BatchSource* source, TableSet<T>* tables, ThreadPo
 
 template <class T>
 HostStage<T>::~HostStage() {
+  Stop();
+}
+
+template <class T>
+void HostStage<T>::Stop() {
   {
     std::lock_guard lock(mutex_);
     stop_ = true;
@@ -61,6 +66,10 @@ Result<bool> HostStage<T>::Read(WorkingSet* set, ThreadPool* pool) {
   if (!more) return false;
   set->position = source_->position();
   set->stats = source_->stats();
+  if (options_.leases != nullptr) {
+    set->lease = options_.leases->lease();
+    set->ends_lease = options_.leases->ends_lease();
+  }
   set->times.read_s = watch.Lap();
   if (rank_keys_ != nullptr)
     rank_keys_->Prepare(set);
@@ -74,6 +83,14 @@ template <class T>
 void HostStage<T>::Resolve(WorkingSet* set, ThreadPool* pool) {
   Stopwatch watch;
   if (rank_keys_ != nullptr) rank_keys_->Exchange(set);
+  if (options_.remote != nullptr) {
+    set->step = ++step_;
+    tables_->SetRuns(set);
+    options_.remote->Request(set, options_.mode);
+    epoch_ = set->batch.epoch;
+    set->times.resolve_s = watch.Lap();
+    return;
+  }
   // Here and not after the worker's step: what expires follows from counts and last uses, which Resolve alone changes, and
   // rows of the batches in flight lie within the pin window. So overlap changes nothing.
   if (options_.mode == embedding::ResolveMode::kTrain && tables_->expires() && step_ > 0) tables_->Expire(step_);

@@ -14,12 +14,15 @@
 #include "data/source.h"
 #include "embedding/table.h"
 #include "train/bounded_queue.h"
+#include "train/leased_source.h"
 #include "train/rank_keys.h"
+#include "train/remote_step.h"
 #include "train/table_set.h"
 #include "train/working_set.h"
 
 namespace sluice::train {
 
+template <class T>
 struct HostStageOptions {
   embedding::ResolveMode mode = embedding::ResolveMode::kTrain;
   bool overlap = true;
@@ -32,6 +35,8 @@ struct HostStageOptions {
   std::function<bool(int64_t step)> rest_after;
   bool rest_between_epochs = false;
   const RankContext* ranks = nullptr;   // null: one process
+  RemoteStep<T>* remote = nullptr;      // where rows live on parameter servers; they are asked for in place of resolved
+  LeasedSource* leases = nullptr;       // with it, in training: the source
 };
 
 // Stages 1 and 2: reads batches, makes their keys unique and resolves their rows, ahead of the worker by at most
@@ -53,8 +58,10 @@ class HostStage {
   };
 
   // `pool` serves stages without overlap, on the thread that calls Next.
-  HostStage(data::BatchSource* source, TableSet<T>* tables, ThreadPool* pool, HostStageOptions options);
+  HostStage(data::BatchSource* source, TableSet<T>* tables, ThreadPool* pool, HostStageOptions<T> options);
   ~HostStage();
+  // Ends the threads; batches that Next handed out stay.
+  void Stop();
 
   Result<Item> Next();
   // Hands a batch's objects back for reuse. REQUIRES: its rows are released.
@@ -81,7 +88,7 @@ class HostStage {
   data::BatchSource* source_;
   TableSet<T>* tables_;
   ThreadPool* pool_;
-  HostStageOptions options_;
+  HostStageOptions<T> options_;
   std::vector<std::unique_ptr<WorkingSet>> sets_;
   embedding::VirtualIdBuilder ids_;
   BoundedQueue<WorkingSet*> free_;

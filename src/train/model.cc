@@ -28,13 +28,14 @@ struct Model::Impl {
   Status LoadAs(const checkpoint::CheckpointReader& reader) {
     SLUICE_ASSIGN_OR_RETURN(auto loaded, ModelState<T>::Make(header.config, schema));
     SLUICE_RETURN_IF_ERROR(LoadState(reader, loaded.get()));
-    worker = std::make_unique<Worker<T>>(loaded.get(), pool.get(), WorkerOptions{});
+    worker = std::make_unique<Worker<T>>(loaded.get(), pool.get(), WorkerOptions<T>{});
     state = std::move(loaded);
     return Status::Ok();
   }
 
-  ScoreOptions Options() const {
-    ScoreOptions options;
+  template <class T>
+  ScoreOptions<T> Options() const {
+    ScoreOptions<T> options;
     options.overlap =
         header.config.train.Overlaps(pool->num_threads(), header.features.format != "packed");
     options.queue_depth = header.config.train.queue_depth;
@@ -114,14 +115,16 @@ Status Model::Predict(data::Batch* batch, std::vector<float>* predictions) {
 
 Status Model::Score(data::BatchSource* source, const ScoreVisitor& visit) {
   return std::visit(
-      [&](auto& state) { return ScoreSource(state.get(), source, impl_->pool.get(), impl_->Options(), visit); },
+      [&]<class T>(std::unique_ptr<ModelState<T>>& state) {
+        return ScoreSource<T>(state.get(), source, impl_->pool.get(), impl_->Options<T>(), visit);
+      },
       impl_->state);
 }
 
 Result<metric::Metrics> Model::Evaluate(data::BatchSource* source) {
   return std::visit(
-      [&](auto& state) {
-        return EvaluateSource(state.get(), impl_->loss, source, impl_->pool.get(), impl_->Options());
+      [&]<class T>(std::unique_ptr<ModelState<T>>& state) {
+        return EvaluateSource<T>(state.get(), impl_->loss, source, impl_->pool.get(), impl_->Options<T>());
       },
       impl_->state);
 }

@@ -6,7 +6,6 @@
 #include "base/sections.h"
 #include "embedding/table.h"
 #include "placement/ownership.h"
-#include "placement/ranks.h"
 
 namespace sluice::train {
 
@@ -33,8 +32,8 @@ class RankSections : public SectionWriter {
 // A checkpoint as a rank reads a table from it: shards of other ranks are not there.
 class OwnedSections : public SectionReader {
  public:
-  OwnedSections(const SectionReader& reader, const std::string& prefix, const placement::Ranks& ranks)
-      : reader_(reader), shards_(prefix + "/shard/"), ranks_(ranks) {}
+  OwnedSections(const SectionReader& reader, const std::string& prefix, int rank, int num_ranks)
+      : reader_(reader), shards_(prefix + "/shard/"), rank_(rank), num_ranks_(num_ranks) {}
 
   std::vector<std::string> Names(const std::string& prefix) const override {
     std::vector<std::string> names = reader_.Names(prefix);
@@ -47,12 +46,12 @@ class OwnedSections : public SectionReader {
  private:
   bool IsMine(const std::string& name) const {
     if (!name.starts_with(shards_)) return true;
-    return placement::RankOfShard(std::stoi(name.substr(shards_.size())), ranks_.size()) == ranks_.rank();
+    return placement::RankOfShard(std::stoi(name.substr(shards_.size())), num_ranks_) == rank_;
   }
 
   const SectionReader& reader_;
   std::string shards_;
-  const placement::Ranks& ranks_;
+  int rank_, num_ranks_;
 };
 
 }  // namespace sluice::train

@@ -34,6 +34,7 @@ RunConfig Semantic(RunConfig config) {
   config.threads = defaults.threads;
   config.log = defaults.log;
   config.strategy = defaults.strategy;
+  config.service = defaults.service;
   config.bench = defaults.bench;
   config.checkpoint = defaults.checkpoint;
   config.train.epochs = defaults.train.epochs;
@@ -51,11 +52,13 @@ std::vector<std::string> Lines(const std::string& text) {
   return lines;
 }
 
-// Whether the folder holds nothing, or only the config.yaml that a killed process had begun to write.
+// Whether the folder holds nothing, or only the config.yaml that a killed process had begun to write, or folders of parameter
+// servers that came before the first one.
 bool IsEmptyFolder(const std::string& path) {
   std::error_code error;
   return std::all_of(fs::directory_iterator(path, error), fs::directory_iterator(), [](const fs::directory_entry& entry) {
-    return entry.path().filename().string().starts_with("config.yaml.tmp-");
+    const std::string name = entry.path().filename().string();
+    return name.starts_with("config.yaml.tmp-") || name == "servers";
   });
 }
 

@@ -64,9 +64,8 @@ int TableSet<T>::FindTable(const std::string& name) const {
 }
 
 template <class T>
-void TableSet<T>::Resolve(WorkingSet* set, embedding::ResolveMode mode, int64_t step, ThreadPool* pool) const {
+void TableSet<T>::SetRuns(WorkingSet* set) const {
   const auto& ids = set->ids;
-  set->step = step;
   set->tables.resize(tables_.size());
   for (int t = 0; t < size(); ++t) {
     auto& runs = set->tables[t];
@@ -79,6 +78,17 @@ void TableSet<T>::Resolve(WorkingSet* set, embedding::ResolveMode mode, int64_t 
       run.blocks.clear();
       for (int v = bounds.vocabulary_begin; v < bounds.vocabulary_end; ++v)
         run.blocks.push_back({ids.block_begin[v] - run.begin, ids.block_begin[v + 1] - run.begin, salts_[v]});
+    }
+  }
+}
+
+template <class T>
+void TableSet<T>::Resolve(WorkingSet* set, embedding::ResolveMode mode, int64_t step, ThreadPool* pool) const {
+  const auto& ids = set->ids;
+  set->step = step;
+  SetRuns(set);
+  for (int t = 0; t < size(); ++t) {
+    for (ResolvedRun& run : set->tables[t]) {
       const size_t n = static_cast<size_t>(run.end - run.begin);
       tables_[t]->Resolve({ids.unique.data() + run.begin, n}, {ids.counts.data() + run.begin, n}, run.blocks, mode,
                           step, pool, &run.rows);

@@ -59,6 +59,8 @@ class TableSet {
   int FindTable(const std::string& name) const;   // -1 where there is none
   embedding::VirtualIdBuilder& ids() { return ids_; }
 
+  // Which unique keys of the batch each table serves, and whose vocabularies they are; part of Resolve.
+  void SetRuns(WorkingSet* set) const;
   // Stage 2, after ids().Build: finds or makes the rows of every table and pins them.
   void Resolve(WorkingSet* set, embedding::ResolveMode mode, int64_t step, ThreadPool* pool) const;
 

@@ -19,6 +19,7 @@
 #include "train/api.h"
 #include "train/peers.h"
 #include "train/run_folder.h"
+#include "train/service_worker.h"
 #include "train/trainer.h"
 #include "train/warm_start.h"
 
@@ -64,14 +65,15 @@ namespace {
 
 // Bytes per sample, all of them and by kind.
 std::string Traffic(const TrainReport& report) {
-  if (report.ranks == 1) return "bytes sent 0 and received 0 per sample (one process)";
+  if (report.ranks == 1 && report.servers == 0) return "bytes sent 0 and received 0 per sample (one process)";
   const auto& bytes = report.bytes_per_sample;
   const auto of = [&](const std::string& kind) { return bytes.contains(kind) ? bytes.at(kind) : 0.0; };
   std::string kinds;
   for (const auto& [kind, value] : bytes)
     if (kind != "sent" && kind != "received") kinds += fmt::format("{}{} {:.1f}", kinds.empty() ? "" : ", ", kind, value);
-  return fmt::format("bytes sent {:.1f} and received {:.1f} per sample over {} ranks ({})", of("sent"), of("received"),
-                     report.ranks, kinds);
+  const std::string over = report.servers > 0 ? fmt::format("to and from {} parameter servers", report.servers)
+                                              : fmt::format("over {} ranks", report.ranks);
+  return fmt::format("bytes sent {:.1f} and received {:.1f} per sample {} ({})", of("sent"), of("received"), over, kinds);
 }
 
 // What the planner had said beside what was sent.
@@ -100,6 +102,10 @@ std::string TrainReport::ToText() const {
   text += Predictions(*this);
   text += fmt::format("{} samples/s, peak memory {}, {}\n", telemetry::HumanCount(samples_per_s),
                       telemetry::HumanBytes(static_cast<double>(peak_rss_bytes)), Traffic(*this));
+  if (servers > 0)
+    text += fmt::format("staleness {:.2f} pushes on average, {} at most\n", staleness_mean, staleness_max);
+  if (replayed_pushes + lost_pushes > 0)
+    text += fmt::format("after restarts of servers {} pushes were sent again and {} were lost\n", replayed_pushes, lost_pushes);
   text += fmt::format("run folder {}", run_dir);
   if (!checkpoint.empty()) text += fmt::format("\nmodel {}", checkpoint);
   return text + "\n";
@@ -190,6 +196,29 @@ Result<TrainReport> TrainOnThreads(RunConfig config, const TrainOptions& options
   return reports[0];
 }
 
+template <class T>
+Result<TrainReport> TrainAsWorker(const RunConfig& config, const RunFolder& folder, const TrainOptions& options) {
+  SLUICE_ASSIGN_OR_RETURN(const auto worker, ServiceWorker<T>::Make(config, folder, options));
+  return worker->Run();
+}
+
+Result<TrainReport> TrainWithServers(RunConfig config, const TrainOptions& options) {
+  if (options.ranks > 1)
+    return InvalidArgument("--ranks: workers of a parameter service are processes of their own; sluice launch starts them");
+  try {
+    SLUICE_RETURN_IF_ERROR(Validate(config));
+    SLUICE_RETURN_IF_ERROR(ValidateForServers(config));
+    SLUICE_RETURN_IF_ERROR(RenameFields(&config));
+    SLUICE_ASSIGN_OR_RETURN(const RunFolder folder, OpenRunFolder(config, options.run_dir));
+    return config.precision == "fp64" ? TrainAsWorker<double>(config, folder, options)
+                                      : TrainAsWorker<float>(config, folder, options);
+  } catch (const StatusError& error) {
+    return error.status();
+  } catch (const std::bad_alloc&) {
+    return ResourceExhausted("out of memory");
+  }
+}
+
 }  // namespace
 
 Result<TrainReport> TrainAsRank(const RunConfig& config, const TrainOptions& options,
@@ -206,8 +235,7 @@ Result<TrainReport> TrainAsRank(const RunConfig& config, const TrainOptions& opt
 
 Result<TrainReport> Train(const RunConfig& configured, const TrainOptions& options) {
   RunConfig config = configured;
-  if (placement::UsesServers(config.strategy))
-    return InvalidArgument("strategy.preset: {} is not offered by train yet", config.strategy.preset);
+  if (placement::UsesServers(config.strategy)) return TrainWithServers(std::move(config), options);
   if (options.ranks > 1) return TrainOnThreads(std::move(config), options);
   try {
     SLUICE_RETURN_IF_ERROR(Validate(config));

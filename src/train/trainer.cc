@@ -96,7 +96,7 @@ template <class T>
 Status Trainer<T>::OpenModel() {
   const RunConfig& config = header_.config;
   if (context_.ranks != nullptr) SLUICE_RETURN_IF_ERROR(SettleStrategy());
-  WorkerOptions worker_options;
+  WorkerOptions<T> worker_options;
   worker_options.ranks = ranks();
   worker_options.gather_logits = config.train.progressive.window > 0;
   if (context_.ranks != nullptr) worker_options.check_replicas_every = config.strategy.dense.check_every_steps;
@@ -150,7 +150,7 @@ bool Trainer<T>::RestAfter(int64_t step) const {
 template <class T>
 Result<TrainReport> Trainer<T>::Run() {
   const TrainConfig& train = header_.config.train;
-  HostStageOptions host;
+  HostStageOptions<T> host;
   host.overlap = train.Overlaps(pool_->num_threads(), header_.features.format != "packed");
   host.queue_depth = train.queue_depth;
   host.last_step = header_.progress.step;
@@ -374,8 +374,8 @@ Status Trainer<T>::AtEpochEnd() {
 }
 
 template <class T>
-ScoreOptions Trainer<T>::ScoringOptions() const {
-  ScoreOptions options;
+ScoreOptions<T> Trainer<T>::ScoringOptions() const {
+  ScoreOptions<T> options;
   options.overlap =
       header_.config.train.Overlaps(pool_->num_threads(), header_.features.format != "packed");
   options.queue_depth = header_.config.train.queue_depth;

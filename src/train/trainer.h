@@ -80,7 +80,7 @@ class Trainer {
   bool EvaluationDue(int64_t step) const;
   Status FillReport();
   double Fraction(const WorkingSet& set) const;
-  ScoreOptions ScoringOptions() const;
+  ScoreOptions<T> ScoringOptions() const;
 
   RankContext context_;   // ranks null: one process
   RunFolder folder_;

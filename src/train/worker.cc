@@ -20,7 +20,7 @@ constexpr int64_t kDensePart = 32768;
 }  // namespace
 
 template <class T>
-Worker<T>::Worker(ModelState<T>* state, ThreadPool* pool, const WorkerOptions& options)
+Worker<T>::Worker(ModelState<T>* state, ThreadPool* pool, const WorkerOptions<T>& options)
     : state_(state), pool_(pool), options_(options), workspace_(state->net->MakeWorkspace()) {
   if (options.ranks != nullptr) rank_step_ = std::make_unique<RankStep<T>>(*options.ranks, state, pool);
 }
@@ -28,6 +28,11 @@ Worker<T>::Worker(ModelState<T>* state, ThreadPool* pool, const WorkerOptions& o
 template <class T>
 typename RankStep<T>::Input Worker<T>::Gather(const WorkingSet& set) {
   Stopwatch watch;
+  if (options_.remote != nullptr) {
+    options_.remote->Receive(set, &buffers_);
+    times_.gather_s += watch.Lap();
+    return {&set.batch, &buffers_.views, nullptr};
+  }
   state_->tables->Gather(set, *pool_, &buffers_);
   times_.gather_s += watch.Lap();
   if (rank_step_ == nullptr) return {&set.batch, &buffers_.views, nullptr};
@@ -41,6 +46,7 @@ void Worker<T>::Train(const WorkingSet& set) {
   step_ = set.step;
   const auto input = Gather(set);
   Stopwatch watch;
+  if (options_.remote != nullptr && set.batch.size == 0) return PushNothing(set);
   const nn::StepInfo info{set.step, input.batch->first_sample, set.batch.size, true, options_.seed};
   try {
     state_->net->TrainStep(*input.batch, *input.rows, state_->params.data(), state_->buffers.data(), info, *pool_,
@@ -59,7 +65,10 @@ void Worker<T>::Train(const WorkingSet& set) {
       logits_ = options_.gather_logits ? rank_step_->GatherLogits(set, logits_) : nullptr;
     times_.ranks_after_s += watch.Lap();
   }
-  Update(set);
+  if (options_.remote != nullptr)
+    Push(set);
+  else
+    Update(set);
   if (options_.check_replicas_every > 0 && set.step % options_.check_replicas_every == 0)
     CheckReplicas(*state_, set.step, options_.ranks->ranks->worker());
   times_.update_s += watch.Lap();
@@ -133,6 +142,29 @@ void Worker<T>::Update(const WorkingSet& set) {
     tables.Apply(set, tasks_[task], buffers_);
   });
   tables.ApplyDefaults(set, buffers_);
+}
+
+template <class T>
+void Worker<T>::Push(const WorkingSet& set) {
+  dense_grad_ = nn::Net<T>::dense_grad(*workspace_);
+  state_->tables->MakeUpdateTasks(set, pool_->num_threads(), &tasks_);
+  if (options_.clip_norm > 0 || options_.clip_norm_dense > 0)
+    ClipByNorm(set);
+  else
+    pool_->ForEach(static_cast<int64_t>(tasks_.size()), [&](int64_t task, int) { RowGradients(set, tasks_[task]); });
+  if (options_.check_finite && !AllFinite(dense_grad_, state_->params.size()))
+    ThrowNotFinite(set, NumericError("step {}: a gradient of the dense net is not finite", set.step));
+  options_.remote->Send(set, buffers_, dense_grad_, loss_.weight);
+}
+
+// A batch without samples keeps the clock going.
+template <class T>
+void Worker<T>::PushNothing(const WorkingSet& set) {
+  loss_ = {};
+  logits_ = nullptr;
+  clipped_.Resize(state_->params.size());
+  clipped_.Zero();
+  options_.remote->Send(set, buffers_, clipped_.data(), 0);
 }
 
 template <class T>

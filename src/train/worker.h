@@ -9,11 +9,13 @@
 #include "nn/net.h"
 #include "train/model_state.h"
 #include "train/rank_step.h"
+#include "train/remote_step.h"
 #include "train/table_set.h"
 #include "train/working_set.h"
 
 namespace sluice::train {
 
+template <class T>
 struct WorkerOptions {
   double clip_norm = 0;         // over dense and row gradients together; 0: off
   double clip_norm_dense = 0;   // over dense gradients alone; 0: off
@@ -21,6 +23,7 @@ struct WorkerOptions {
   uint64_t seed = 1;
   const RankContext* ranks = nullptr;   // null: one process
   int64_t check_replicas_every = 0;     // with several ranks: steps between comparisons of dense parameters; 0: never
+  RemoteStep<T>* remote = nullptr;      // where rows and dense parameters live on parameter servers
   bool gather_logits = false;           // with several ranks: logits of the global batch after Train too
 };
 
@@ -43,7 +46,7 @@ struct WorkerTimes {
 template <class T>
 class Worker {
  public:
-  Worker(ModelState<T>* state, ThreadPool* pool, const WorkerOptions& options);
+  Worker(ModelState<T>* state, ThreadPool* pool, const WorkerOptions<T>& options);
 
   void Train(const WorkingSet& set);
   void Predict(const WorkingSet& set);
@@ -63,6 +66,8 @@ class Worker {
   // The batch, rows and partials that the net works on.
   typename RankStep<T>::Input Gather(const WorkingSet& set);
   void Update(const WorkingSet& set);
+  void Push(const WorkingSet& set);
+  void PushNothing(const WorkingSet& set);
   void ClipByNorm(const WorkingSet& set);
   double SumOfSquaresOfRows(const WorkingSet& set);
   void ApplyDense(int part, int parts);
@@ -71,7 +76,7 @@ class Worker {
 
   ModelState<T>* state_;
   ThreadPool* pool_;
-  WorkerOptions options_;
+  WorkerOptions<T> options_;
   typename nn::Net<T>::WorkspacePtr workspace_;
   std::unique_ptr<RankStep<T>> rank_step_;   // null: one process
   const T* logits_ = nullptr;

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -9,6 +10,7 @@
 #include "embedding/table.h"
 #include "embedding/virtual_ids.h"
 #include "placement/key_requests.h"
+#include "service/parameter_client.h"
 
 namespace sluice::train {
 
@@ -41,6 +43,11 @@ struct WorkingSet {
   data::Batch local;                  // samples that this rank computes
   embedding::VirtualIds local_ids;    // their keys, where rows travel
   placement::RowRoutes routes;
+
+  // With parameter servers (train/remote_step.h).
+  std::shared_ptr<void> remote;       // what RemoteStep keeps of the batch
+  service::Lease lease;               // that the samples are of
+  bool ends_lease = false;            // with them
 };
 
 }  // namespace sluice::train
