@@ -10,15 +10,13 @@
 namespace sluice::embedding {
 namespace {
 
-constexpr int64_t kAhead = 16;  // rows between prefetch and use
+constexpr int64_t kAhead = 16;   // rows between prefetch and use
 constexpr int64_t kLine = 64;
-constexpr int64_t kForeseen = 128;  // bytes of a row asked for before its update; the processor foresees the rest
 
 // Rows have no alignment beyond 8 bytes: the last byte may lie on one line more than the size says.
-template <int kWrite = 0>
 inline void PrefetchRow(const std::byte* row, int64_t bytes) {
-  for (int64_t offset = 0; offset < bytes; offset += kLine) __builtin_prefetch(row + offset, kWrite);
-  __builtin_prefetch(row + bytes - 1, kWrite);
+  for (int64_t offset = 0; offset < bytes; offset += kLine) __builtin_prefetch(row + offset);
+  __builtin_prefetch(row + bytes - 1);
 }
 
 // Where rows without one of their own look: blocks are in the order of the keys.
@@ -94,22 +92,14 @@ void HashTable<T>::Gather(const Resolved& resolved, std::span<const Key> keys, s
     CopyRows<T, decltype(width)::value>(handles, range, dim_, out, row_of, missing);
   };
   switch (dim_) {
-    case 1:
-      return copy(std::integral_constant<int, 1>());
-    case 8:
-      return copy(std::integral_constant<int, 8>());
-    case 16:
-      return copy(std::integral_constant<int, 16>());
-    case 17:
-      return copy(std::integral_constant<int, 17>());
-    case 32:
-      return copy(std::integral_constant<int, 32>());
-    case 64:
-      return copy(std::integral_constant<int, 64>());
-    case 128:
-      return copy(std::integral_constant<int, 128>());
-    default:
-      return copy(std::integral_constant<int, 0>());
+    case 1: return copy(std::integral_constant<int, 1>());
+    case 8: return copy(std::integral_constant<int, 8>());
+    case 16: return copy(std::integral_constant<int, 16>());
+    case 17: return copy(std::integral_constant<int, 17>());
+    case 32: return copy(std::integral_constant<int, 32>());
+    case 64: return copy(std::integral_constant<int, 64>());
+    case 128: return copy(std::integral_constant<int, 128>());
+    default: return copy(std::integral_constant<int, 0>());
   }
 }
 
@@ -121,7 +111,6 @@ void HashTable<T>::Apply(const Resolved& resolved, std::span<const Key> keys, co
   const optim::PreparedRule<T> prepared = optim::Prepare<T>(rule, resolved.step);
   const Handle* const handles = resolved.handles.data();
   const bool decays = rule.lazy_decay && track_previous_;
-  const int64_t foreseen = std::min(static_cast<int64_t>(rows_.stride()), kForeseen);
   T* rows[kBlock];
   const T* row_grads[kBlock];
   int64_t missed[kBlock];
@@ -131,7 +120,7 @@ void HashTable<T>::Apply(const Resolved& resolved, std::span<const Key> keys, co
     int64_t n = 0;
     for (int64_t i = begin; i < end; ++i) {
       if (i + kAhead < range.end && handles[i + kAhead] != kNoRow)
-        PrefetchRow<1>(rows_.row(handles[i + kAhead]), foreseen);
+        __builtin_prefetch(rows_.row(handles[i + kAhead]), 1);
       if (handles[i] == kNoRow) {
         ++dropped;
         continue;
