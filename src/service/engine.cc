@@ -77,6 +77,8 @@ Result<JoinOutcome> EngineImpl::Join(const JoinArguments& arguments) {
       client->start = arguments.client_id != 0 ? arguments.clock : max_clock_;
       client->clock = client->start;
       clients_[client->id] = client;
+      if (options_.journal != nullptr)
+        options_.journal->Joined(client->id, arguments.name, arguments.worker, client->start);
       int64_t workers = 0;
       for (const auto& [id, other] : clients_) workers += other->worker;
       started_ = started_ || workers >= options_.workers;

@@ -33,6 +33,9 @@ void Journal::Write(const std::string& line) {
                status.message());
 }
 
+void Journal::Joined(uint64_t client, const std::string& name, bool worker, int64_t start) {
+  Write(Json{"joined", client, name, worker, start}.dump(-1, ' ', false, Json::error_handler_t::replace));
+}
 void Journal::Offered(const InputPlan& plan) {
   Write(Json{"offered", plan.ranges, plan.epochs, plan.fingerprint}.dump());
 }
@@ -42,6 +45,12 @@ void Journal::Returned(int64_t lease, int64_t samples) { Write(Json{"returned", 
 void Journal::Gone(uint64_t client, uint64_t applied, bool lost) { Write(Json{"gone", client, applied, lost}.dump()); }
 
 namespace {
+
+void RecoverJoined(const ServiceState::Client& client, ServiceState* state) {
+  const bool known =
+      std::any_of(state->clients.begin(), state->clients.end(), [&](const auto& c) { return c.id == client.id; });
+  if (!known) state->clients.push_back(client);
+}
 
 void RecoverGone(uint64_t client, uint64_t applied, bool lost, ServiceState* state) {
   const auto found =
@@ -62,6 +71,10 @@ void RecoverGone(uint64_t client, uint64_t applied, bool lost, ServiceState* sta
 Status RecoverLine(const Json& line, ServiceState* state) {
   const std::string what = line.at(0);
   LeaseBook& leases = state->leases;
+  if (what == "joined") {
+    RecoverJoined({line.at(1), line.at(2), line.at(3), 0, line.at(4), line.at(4)}, state);
+    return Status::Ok();
+  }
   if (what == "offered") return leases.Offer({line.at(1), line.at(2), line.at(3)});
   if (what == "lent")
     leases.RecoverLent(line.at(1), line.at(2));

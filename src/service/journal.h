@@ -12,12 +12,13 @@
 
 namespace sluice::service {
 
-// What a server must not forget between two checkpoints, one line of JSON each: input that was lent, finished or given
-// back, and clients that are gone with the number of their last applied push. A server that was killed reads it on top
-// of its newest checkpoint, so that no range of the input is lent twice and pushes that nobody will send again are
-// counted. Semantics    lines from before the checkpoint change nothing. A torn last line is left out. Lines survive
-// the process;
-//              after the loss of the machine the last ones may be missing, and their ranges are trained on once more.
+// What a server must not forget between two checkpoints, one line of JSON each: clients that came, input that was lent,
+// finished or given back, and clients that are gone with the number of their last applied push. A server that was
+// killed reads it on top of its newest checkpoint, so that no range of the input is lent twice, those of a client that
+// does not come back are given to others, and pushes that nobody will send again are counted.
+// Semantics    lines from before the checkpoint change nothing. A torn last line is left out. Lines survive the
+//              process; after the loss of the machine the last ones may be missing, and their ranges are trained on
+//              once more.
 // Threads      any.
 // Errors       kIo naming the file; after one nothing is written any more, and the server says so once.
 class Journal {
@@ -25,6 +26,7 @@ class Journal {
   // Goes on in `path`, or makes it.
   static Result<std::unique_ptr<Journal>> Open(const std::string& path);
 
+  void Joined(uint64_t client, const std::string& name, bool worker, int64_t start);
   void Offered(const InputPlan& plan);
   void Lent(int64_t lease, uint64_t client);
   void Finished(int64_t lease, int64_t samples);

@@ -9,9 +9,11 @@
 
 namespace sluice::service {
 
-// Who trains on which stretch of the input: ranges are lent in order, epoch after epoch; a lost worker's come back with
-// the number of samples that it had pushed, so that the next one goes on after them. Semantics    a range is finished
-// when its holder says so. An epoch begins when every range of the one before is done. Threads      the owner locks.
+// Who trains on which stretch of the input: ranges are lent in order, epoch after epoch; a lost worker's come back
+// with the number of samples that it had pushed, so that the next one goes on after them.
+// Semantics    a range is finished when its holder says so. An epoch begins when every range of the one before is
+//              done.
+// Threads      the owner locks.
 class LeaseBook {
  public:
   // Settles the input, or checks that `plan` is the one settled. Errors: kInvalidArgument naming what differs.

@@ -23,13 +23,13 @@ struct LeaseCalls {
 };
 
 // The training data as one of several workers of a parameter service sees it: whatever part of it the coordinator
-// lends. docs/algorithms/parameter-service.md. Semantics    shares (preset ps-sync): range r of an epoch is worker r's
-// slice of every joined batch, which is what one
-//              process with the joined batch size would train on; slices may be empty. Stretches (otherwise): range r
-//              is one of many stretches of the files, cut into batches of its own. Where clocks bind workers to one
-//              another (a bound of staleness) and all ranges are lent to others, empty batches without a lease keep
-//              this worker's clock going. The first `done` samples of a lease, which a worker that is lost had pushed,
-//              are read and left out.
+// lends. docs/algorithms/parameter-service.md.
+// Semantics    shares (preset ps-sync): range r of an epoch is worker r's slice of every joined batch, which is what
+//              one process with the joined batch size would train on; slices may be empty. Stretches (otherwise):
+//              range r is one of many stretches of the files, cut into batches of its own. Where clocks bind workers
+//              to one another (a bound of staleness) and all ranges are lent to others, empty batches without a lease
+//              keep this worker's clock going. The first `done` samples of a lease, which a worker that is lost had
+//              pushed, are read and left out.
 // Threads      as BatchSource; Finish and Stop from any.
 // Errors       those of the data and of the calls.
 class LeasedSource : public data::BatchSource {

@@ -15,9 +15,9 @@
 namespace sluice::train {
 
 // A worker's step where rows and dense parameters live on parameter servers: what is pulled before the net runs and
-// pushed after it. docs/algorithms/parameter-service.md. Semantics    the pull of batch c is sent once the push of
-// batch c - 1 - `ahead` was: so many of this worker's own steps
-//              a batch may miss. Every batch that was asked for in training is sent, in order.
+// pushed after it. docs/algorithms/parameter-service.md.
+// Semantics    the pull of batch c is sent once the push of batch c - 1 - `ahead` was: so many of this worker's own
+//              steps a batch may miss. Every batch that was asked for in training is sent, in order.
 // Memory       rows, gradients and dense parameters of ahead + 2 batches.
 // Threads      Request from the host stage, the others from the worker; Stop from any.
 // Errors       a StatusError: those of the client.

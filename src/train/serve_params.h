@@ -17,12 +17,12 @@ struct ServeOptions {
   std::function<void(const std::string& address)> on_listening;
 };
 
-// One parameter server of a run, until InterruptFlag is set: serves the model that the configuration says, from the run
-// folder's newest checkpoint where there is one. The first server writes checkpoints of all, as
-// checkpoint.every_seconds and .every_steps say, when a worker asks, and at the end.
-// docs/algorithms/parameter-service.md. Errors       kInvalidArgument for settings, addresses and certificates;
-// kDataLoss for the checkpoint; kUnavailable where
-//              the port is taken.
+// One parameter server of a run, until InterruptFlag is set: serves the model that the configuration says, from the
+// run folder's newest checkpoint where there is one. The first server writes checkpoints of all, as
+// checkpoint.every_seconds and .every_steps say, when a worker asks, and at the end. docs/algorithms/parameter-
+// service.md.
+// Errors       kInvalidArgument for settings, addresses and certificates; kDataLoss for the checkpoint; kUnavailable
+//              where the port is taken.
 Status ServeParams(const RunConfig& config, const ServeOptions& options);
 
 }  // namespace sluice::train

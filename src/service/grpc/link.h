@@ -57,8 +57,9 @@ struct LinkCounters {
   Latencies pulls;
 };
 
-// A client's connection to one server: one stream, requests under way, and what it takes to go on after the connection
-// or the server was lost. Threads      Send and the control calls from any; answers come on the link's own thread.
+// A client's connection to one server: one stream, requests under way, and what it takes to go on after the
+// connection or the server was lost.
+// Threads      Send and the control calls from any; answers come on the link's own thread.
 class Link {
  public:
   Link(LinkOptions options, LinkCounters* counters);
