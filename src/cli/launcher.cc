@@ -135,6 +135,8 @@ std::string Described(const RankEnd& end) {
   return fmt::format("left with code {}", end.exit_code);
 }
 
+}  // namespace
+
 StatusCode CodeOfExit(int exit_code) {
   switch (exit_code) {
     case 2:
@@ -149,8 +151,6 @@ StatusCode CodeOfExit(int exit_code) {
       return StatusCode::kInternal;
   }
 }
-
-}  // namespace
 
 std::vector<std::string> MpirunArguments(const LaunchPlan& plan, const std::string& mpirun) {
   std::vector<std::string> arguments = {mpirun, "-n", std::to_string(plan.ranks), "--oversubscribe"};

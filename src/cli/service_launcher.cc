@@ -19,6 +19,7 @@
 #include "base/join.h"
 #include "base/log.h"
 #include "base/thread_pool.h"
+#include "cli/launcher.h"
 
 namespace sluice::cli {
 namespace {
@@ -76,21 +77,6 @@ Status Start(Process* process) {
   }
   process->pid = pid;
   return Status::Ok();
-}
-
-StatusCode CodeOfExit(int exit_code) {
-  switch (exit_code) {
-    case 2:
-      return StatusCode::kInvalidArgument;
-    case 3:
-      return StatusCode::kIo;
-    case 4:
-      return StatusCode::kUnavailable;
-    case 130:
-      return StatusCode::kCancelled;
-    default:
-      return StatusCode::kInternal;
-  }
 }
 
 Status EndOf(const Process& process, int status) {

@@ -7,11 +7,11 @@
 #include <cmath>
 #include <cstdio>
 #include <future>
-#include <optional>
 #include <utility>
 #include <vector>
 
 #include "base/file.h"
+#include "base/output_file.h"
 #include "base/rng.h"
 #include "base/thread_pool.h"
 #include "data/synth_model.h"
@@ -151,36 +151,6 @@ std::string CsvHeader(const SynthConfig& config) {
   return header + "\n";
 }
 
-// A file written aside, or standard output.
-class Output {
- public:
-  Status Open(const std::string& path) {
-    if (path == "-") return Status::Ok();
-    place_.emplace(path);
-    return file_.Open(place_->beside);
-  }
-  ~Output() {
-    if (place_ && !finished_) place_->Discard();
-  }
-  Status Write(const std::string& text) {
-    if (place_) return file_.Write(text);
-    if (std::fwrite(text.data(), 1, text.size(), stdout) != text.size()) return IoError("standard output: cannot write");
-    return Status::Ok();
-  }
-  Status Finish() {
-    if (!place_) return std::fflush(stdout) == 0 ? Status::Ok() : IoError("standard output: cannot write");
-    SLUICE_RETURN_IF_ERROR(file_.Finish(/*sync=*/false));
-    SLUICE_RETURN_IF_ERROR(place_->Commit());
-    finished_ = true;
-    return Status::Ok();
-  }
-
- private:
-  std::optional<WritePlace> place_;   // nothing: standard output
-  FileWriter file_;
-  bool finished_ = false;
-};
-
 // Lines and statistics of kBlock consecutive samples.
 struct Block {
   std::string text;
@@ -285,7 +255,7 @@ std::string SynthReport::ToJson() const {
 Result<SynthReport> Synthesize(const SynthConfig& config) {
   const auto start = std::chrono::steady_clock::now();
   SLUICE_RETURN_IF_ERROR(Check(config));
-  Output output, teacher;
+  OutputFile output, teacher;
   SLUICE_RETURN_IF_ERROR(output.Open(config.output));
   if (!config.teacher_output.empty()) SLUICE_RETURN_IF_ERROR(teacher.Open(config.teacher_output));
 

@@ -1,14 +1,11 @@
 // Evaluate and Predict of train/api.h.
 
 #include <cmath>
-#include <cstdio>
-#include <filesystem>
 #include <iterator>
-#include <optional>
 
 #include <fmt/format.h>
 
-#include "base/file.h"
+#include "base/output_file.h"
 #include "telemetry/metrics_file.h"
 #include "telemetry/resource.h"
 #include "train/api.h"
@@ -16,40 +13,6 @@
 
 namespace sluice::train {
 namespace {
-
-// Lines of output: standard output, or a file that comes into being when the last line is written.
-class LineOutput {
- public:
-  ~LineOutput() {
-    if (place_ && !finished_) place_->Discard();
-  }
-
-  Status Open(const std::string& path) {
-    if (path == "-") return Status::Ok();
-    if (std::filesystem::is_directory(path)) return IoError("{}: is a folder", path);
-    place_.emplace(path);
-    return file_.Open(place_->beside);
-  }
-
-  Status Write(const std::string& text) {
-    if (place_) return file_.Write(text);
-    if (std::fwrite(text.data(), 1, text.size(), stdout) != text.size()) return IoError("standard output: write failed");
-    return Status::Ok();
-  }
-
-  Status Finish() {
-    if (!place_) return std::fflush(stdout) == 0 ? Status::Ok() : IoError("standard output: write failed");
-    SLUICE_RETURN_IF_ERROR(file_.Finish(false));
-    SLUICE_RETURN_IF_ERROR(place_->Commit());
-    finished_ = true;
-    return Status::Ok();
-  }
-
- private:
-  std::optional<WritePlace> place_;   // nothing: standard output
-  FileWriter file_;
-  bool finished_ = false;
-};
 
 // Between columns of the input, hence of the output too.
 std::string Separator(const Model& model) {
@@ -106,7 +69,7 @@ Result<PredictReport> Predict(const PredictOptions& options) {
     const std::string separator = Separator(*model);
     const auto& labels = model->schema().labels;
     const bool bce = model->config().model.loss != "mse";
-    LineOutput output;
+    OutputFile output;
     SLUICE_RETURN_IF_ERROR(output.Open(options.output));
     PredictReport report;
     std::string lines;   // the names first, which go out with the first scores: data that cannot be read gives no output

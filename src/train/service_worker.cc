@@ -9,6 +9,7 @@
 #include "placement/strategy.h"
 #include "telemetry/metrics_file.h"
 #include "telemetry/resource.h"
+#include "train/run_metrics.h"
 #include "train/service_layout.h"
 
 namespace sluice::train {
@@ -265,20 +266,7 @@ Status ServiceWorker<T>::FillReport() {
     report_.bytes_per_sample["sent"] = per_sample(traffic_.bytes_sent);
     report_.bytes_per_sample["received"] = per_sample(traffic_.bytes_received);
   }
-  telemetry::RunMetrics metrics;
-  metrics.auc = report_.eval.auc;
-  metrics.logloss = report_.eval.logloss;
-  metrics.ne = report_.eval.ne;
-  metrics.calibration = report_.eval.calibration;
-  metrics.rmse = report_.eval.rmse;
-  metrics.gauc = report_.eval.gauc;
-  metrics.samples = report_.samples;
-  metrics.eval_samples = report_.eval.samples;
-  metrics.samples_per_s = report_.samples_per_s;
-  metrics.peak_rss_bytes = report_.peak_rss_bytes;
-  metrics.wall_s = report_.wall_s;
-  metrics.cpu_s = report_.cpu_s;
-  for (const auto& [kind, bytes] : report_.bytes_per_sample) metrics.bytes_per_sample.emplace_back(kind, bytes);
+  telemetry::RunMetrics metrics = MetricsOf(report_);
   metrics.others = {{"steps", static_cast<double>(report_.steps)},
                     {"train_s", report_.train_s},
                     {"train_loss", report_.loss},

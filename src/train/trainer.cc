@@ -14,6 +14,7 @@
 #include "telemetry/metrics_file.h"
 #include "telemetry/resource.h"
 #include "train/planning.h"
+#include "train/run_metrics.h"
 #include "train/warm_start.h"
 
 namespace sluice::train {
@@ -495,22 +496,7 @@ Status Trainer<T>::FillReport() {
   report_.cpu_s = telemetry::CpuSeconds();
   report_.peak_rss_bytes = telemetry::PeakRssBytes();
   SLUICE_RETURN_IF_ERROR(CountTraffic());
-  telemetry::RunMetrics metrics;
-  metrics.auc = report_.eval.auc;
-  metrics.logloss = report_.eval.logloss;
-  metrics.ne = report_.eval.ne;
-  metrics.calibration = report_.eval.calibration;
-  metrics.rmse = report_.eval.rmse;
-  metrics.gauc = report_.eval.gauc;
-  metrics.samples = report_.samples;
-  metrics.eval_samples = report_.eval.samples;
-  metrics.samples_per_s = report_.samples_per_s;
-  metrics.peak_rss_bytes = report_.peak_rss_bytes;
-  metrics.wall_s = report_.wall_s;
-  metrics.cpu_s = report_.cpu_s;
-  for (const auto& [kind, bytes] : report_.bytes_per_sample) metrics.bytes_per_sample.emplace_back(kind, bytes);
-  for (const auto& [kind, bytes] : report_.predicted_bytes_per_sample)
-    metrics.predicted_bytes_per_sample.emplace_back(kind, bytes);
+  telemetry::RunMetrics metrics = MetricsOf(report_);
   SLUICE_ASSIGN_OR_RETURN(metrics.processes, Processes());
   int64_t rows = 0;
   for (int t = 0; t < state_->tables->size(); ++t) rows += state_->tables->table(t).stats().rows;
