@@ -6,6 +6,7 @@
 #include <cstdlib>
 #include <filesystem>
 #include <memory>
+#include <random>
 
 #include "base/file.h"
 #include "base/join.h"
@@ -104,6 +105,11 @@ class Runs {
       }
     }
     SLUICE_ASSIGN_OR_RETURN(scratch_, Scratch::Make());
+    // Servers that listen beyond loopback ask for one.
+    std::random_device random;
+    SLUICE_RETURN_IF_ERROR(
+        WriteFileAtomically(scratch_->path() + "/token",
+                            fmt::format("{:08x}{:08x}{:08x}{:08x}\n", random(), random(), random(), random())));
     if (!plan_.keep.empty()) SLUICE_RETURN_IF_ERROR(MakeFolders(plan_.keep));
     return Status::Ok();
   }
@@ -116,6 +122,8 @@ class Runs {
         fmt::format("{}/{}-seed{}", plan_.keep.empty() ? scratch_->path() : plan_.keep, preset, seed);
     std::vector<std::string> command = {plan_.program};
     ComparePlan plan = plan_;
+    if (network_ != nullptr && WithServers(preset))
+      plan.input.set.push_back("service.token_file=" + scratch_->path() + "/token");
     if (holds_out_) plan.input.set.push_back("data.split={kind: tail, fraction: 0.1}");
     const auto arguments =
         CompareArguments(plan, comparison_, preset, seed, network_ == nullptr ? "" : network_->prefix(), folder);

@@ -20,11 +20,14 @@
 #include "base/log.h"
 #include "base/thread_pool.h"
 #include "cli/launcher.h"
+#include "cli/network.h"
 
 namespace sluice::cli {
 namespace {
 
 using Clock = std::chrono::steady_clock;
+
+constexpr int kServerPort = 7070;  // in a network namespace, where nobody else listens
 
 volatile sig_atomic_t interrupts = 0;
 void OnInterrupt(int) { interrupts = interrupts + 1; }
@@ -55,8 +58,9 @@ struct Process {
   std::string name;
   std::vector<std::string> command;
   bool server = false;
-  pid_t pid = -1;      // -1: not running
-  bool ended = false;  // and is not to be started again
+  std::string network;  // namespace; empty: this one's
+  pid_t pid = -1;       // -1: not running
+  bool ended = false;   // and is not to be started again
 };
 
 Status Start(Process* process) {
@@ -72,6 +76,7 @@ Status Start(Process* process) {
     if (getppid() != parent) _exit(4);
     const int nothing = open("/dev/null", O_RDONLY);
     dup2(nothing, STDIN_FILENO);
+    if (!process->network.empty() && !EnterNetwork(process->network).ok()) _exit(3);
     execv(argv[0], argv.data());
     _exit(127);
   }
@@ -98,9 +103,9 @@ class Crew {
 
   Status Run(const std::vector<std::string>& addresses) {
     for (int s = 0; s < launch_.servers; ++s)
-      processes_.push_back({fmt::format("server {}", s), ServerCommand(launch_, addresses, s), true});
+      processes_.push_back({fmt::format("server {}", s), ServerCommand(launch_, addresses, s), true, NetworkOf(s)});
     for (int w = 0; w < launch_.workers; ++w)
-      processes_.push_back({fmt::format("worker {}", w), WorkerCommand(launch_, addresses, w), false});
+      processes_.push_back({fmt::format("worker {}", w), WorkerCommand(launch_, addresses, w), false, NetworkOf(w)});
     for (Process& process : processes_) {
       failure_ = Start(&process);
       if (!failure_.ok()) break;
@@ -111,6 +116,10 @@ class Crew {
   }
 
  private:
+  std::string NetworkOf(int machine) const {
+    return launch_.networks.empty() ? "" : fmt::format("{}{}", launch_.networks, machine);
+  }
+
   void Wait() {
     while (Running(true) + Running(false) > 0) {
       Reap();
@@ -218,7 +227,15 @@ Status LaunchService(const ServiceLaunch& launch) {
   struct sigaction action = {};
   action.sa_handler = OnInterrupt;
   for (const int signal : {SIGINT, SIGTERM}) sigaction(signal, &action, nullptr);
-  SLUICE_ASSIGN_OR_RETURN(const auto addresses, FreeAddresses(launch.servers));
+  std::vector<std::string> addresses;
+  if (launch.networks.empty()) {
+    SLUICE_ASSIGN_OR_RETURN(addresses, FreeAddresses(launch.servers));
+  } else {
+    for (int m = 0; m < std::max(launch.servers, launch.workers); ++m)
+      SLUICE_RETURN_IF_ERROR(FindNetwork(fmt::format("{}{}", launch.networks, m)));
+    for (int s = 0; s < launch.servers; ++s)
+      addresses.push_back(fmt::format("{}:{}", Network::Address(s), kServerPort));
+  }
   return Crew(launch).Run(addresses);
 }
 

@@ -15,8 +15,10 @@ struct ServiceLaunch {
   int workers = 1;
   int restarts = 0;     // processes that may be started again after they were killed, in all
   std::string program;  // absolute path
-  TrainInput input;     // run_dir, needed: worker w has RUN/worker-w, the servers share RUN/servers
-  int threads = 0;      // of all workers together; 0: as many as there are processors
+  std::string
+      networks;      // not empty: server s and worker w enter the namespaces networks + s, networks + w (cli/network.h)
+  TrainInput input;  // run_dir, needed: worker w has RUN/worker-w, the servers share RUN/servers
+  int threads = 0;   // of all workers together; 0: as many as there are processors
   std::chrono::milliseconds patience{30000};  // for processes that were told to end
 };
 

@@ -24,10 +24,12 @@ std::string FolderByTime(const train::RunConfig& config) {
 }
 
 Status LaunchWithServers(const TrainInput& input, const std::string& ranks, const std::string& servers,
-                         const std::string& workers, const std::string& restarts) {
-  if (!ranks.empty()) return InvalidArgument("-n is for ranks, --servers and --workers for parameter servers; not both");
+                         const std::string& workers, const std::string& restarts, const std::string& networks) {
+  if (!ranks.empty())
+    return InvalidArgument("-n is for ranks, --servers and --workers for parameter servers; not both");
   ServiceLaunch launch;
   launch.input = input;
+  launch.networks = networks;
   if (workers.empty()) return InvalidArgument("--workers: how many workers are to be started is missing");
   SLUICE_ASSIGN_OR_RETURN(launch.workers, ParseRanks("--workers", workers));
   if (!servers.empty()) {
@@ -39,8 +41,9 @@ Status LaunchWithServers(const TrainInput& input, const std::string& ranks, cons
   train::RunConfig config;
   SLUICE_ASSIGN_OR_RETURN(config, LoadConfig(input.config));
   if (!placement::UsesServers(config.strategy))
-    return InvalidArgument("strategy.preset: {} does not train through parameter servers; use ps-async, ps-ssp or ps-sync",
-                           config.strategy.preset);
+    return InvalidArgument(
+        "strategy.preset: {} does not train through parameter servers; use ps-async, ps-ssp or ps-sync",
+        config.strategy.preset);
   if (!service::ServiceBuilt())
     return InvalidArgument("this build has no parameter service; install gRPC and configure with -DSLUICE_SERVICE=ON");
   launch.threads = static_cast<int>(config.threads);
@@ -58,18 +61,19 @@ void AddLaunch(Application* application) {
     LaunchPlan plan;
   };
   auto args = std::make_shared<Arguments>();
-  Verb* verb = application->Add("launch", "Train with several processes: ranks on this machine or others, or parameter "
-                                             "servers and workers on this one.");
+  Verb* verb = application->Add("launch",
+                                "Train with several processes: ranks on this machine or others, or parameter "
+                                "servers and workers on this one.");
   verb->Option("-n,--ranks", "N", &args->ranks, "Number of ranks; this or --workers is needed.");
   verb->Option("--servers", "S", &args->servers, "Parameter servers of presets ps-*; 1 where left out.");
   verb->Option("--workers", "W", &args->workers, "Workers of presets ps-*, on loopback ports that are free.");
   verb->Option("--restarts", "N", &args->restarts,
                "Servers and workers that were killed are started again, so many times in all.");
   verb->Option("--hosts", "FILE", &args->plan.hosts, "Machines, one a line (\"node1 slots=4\"); else this one alone.");
-  verb->Option(
-      "--networks", "PREFIX", &args->plan.networks,
-      "Network namespaces that are there already: rank R enters PREFIX<R> and talks over its interface data0, mpirun "
-      "enters PREFIXhost. What compare --link makes.");
+  verb->Option("--networks", "PREFIX", &args->plan.networks,
+               "Network namespaces that are there already: rank R, or server R and worker R, enters PREFIX<R> and "
+               "talks over its "
+               "interface data0, mpirun enters PREFIXhost. What compare --link makes.");
   verb->Flag("--bind", &args->plan.bind, "Bind every rank to a processor core of its own.");
   verb->Option("--mpirun", "PATH", &args->plan.mpirun, "Open MPI's mpirun; the one in PATH where left out.");
   AddTrainInput(verb, &args->input);
@@ -85,7 +89,8 @@ void AddLaunch(Application* application) {
   verb->Action([args] {
     InitLogging(args->input.quiet);
     if (!args->servers.empty() || !args->workers.empty())
-      return LaunchWithServers(args->input, args->ranks, args->servers, args->workers, args->restarts);
+      return LaunchWithServers(args->input, args->ranks, args->servers, args->workers, args->restarts,
+                               args->plan.networks);
     if (args->ranks.empty()) return InvalidArgument("-n: how many ranks are to be started is missing");
     SLUICE_ASSIGN_OR_RETURN(args->plan.ranks, ParseRanks("-n", args->ranks));
     // Settings that do not hold are told once, before anything is started.

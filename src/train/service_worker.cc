@@ -65,6 +65,12 @@ Status ServiceWorker<T>::Open(const Connector& connect) {
     return InvalidArgument(
         "batch normalisation is not offered with ps-sync and several workers: each would normalise by its "
         "own part of the batch");
+  if (config_.train.progressive.window > 0) {
+    metric::EvaluatorOptions scored;
+    scored.scores = loss_ == nn::LossKind::kBce ? metric::ScoreKind::kLogit : metric::ScoreKind::kValue;
+    scored.num_labels = state_->schema.num_labels();
+    progressive_ = std::make_unique<metric::ProgressiveEvaluator>(scored, config_.train.progressive.window);
+  }
   const auto join = connect ? connect : Connector(&service::ParameterClient<T>::Connect);
   SLUICE_ASSIGN_OR_RETURN(client_, join(OptionsOf(config_), LayoutOf(*state_)));
   SLUICE_RETURN_IF_ERROR(client_->OfferInput(source_->plan()));
@@ -162,6 +168,7 @@ Status ServiceWorker<T>::AfterStep(const WorkingSet& set) {
   if (set.batch.size == 0) return Status::Ok();
   report_.samples += set.batch.size;
   ++report_.steps;
+  SLUICE_RETURN_IF_ERROR(ScoreBeforeTraining(set));
   const nn::LossSums loss = worker_->loss();
   stretch_.loss += loss.loss;
   stretch_.weight += loss.weight;
@@ -178,6 +185,45 @@ Status ServiceWorker<T>::AfterStep(const WorkingSet& set) {
     progress_->Update(shown);
   }
   return Status::Ok();
+}
+
+// The logits of a step are those of the rows and parameters that were pulled for it.
+template <class T>
+Status ServiceWorker<T>::ScoreBeforeTraining(const WorkingSet& set) {
+  if (progressive_ == nullptr) return Status::Ok();
+  const T* logits = worker_->logits();
+  const double correction = data::LogitCorrection(config_.data);
+  scores_.resize(set.batch.labels.size());
+  for (size_t i = 0; i < scores_.size(); ++i)
+    scores_[i] = static_cast<float>(static_cast<double>(logits[i]) + correction);
+  windows_.clear();
+  const auto weights =
+      PopulationWeights(config_.data.negative_keep_rate, state_->schema.num_labels(), set.batch, &weights_);
+  SLUICE_RETURN_IF_ERROR(progressive_->Add({scores_, set.batch.labels, weights, {}}, &windows_));
+  return LogWindows();
+}
+
+template <class T>
+Status ServiceWorker<T>::LogWindows() {
+  for (const auto& window : windows_) {
+    std::vector<std::pair<std::string, double>> values = {{"first_sample", static_cast<double>(window.first_sample)}};
+    for (const auto& [name, value] : ByName(window.metrics)) values.emplace_back(name, value);
+    SLUICE_RETURN_IF_ERROR(log_.Write({"window", step_, report_.samples, std::move(values)}));
+  }
+  return Status::Ok();
+}
+
+template <class T>
+Status ServiceWorker<T>::FinishProgressive() {
+  if (progressive_ == nullptr) return Status::Ok();
+  windows_.clear();
+  SLUICE_ASSIGN_OR_RETURN(auto last, progressive_->FinishWindow());
+  if (last) windows_.push_back(*last);
+  SLUICE_RETURN_IF_ERROR(LogWindows());
+  SLUICE_ASSIGN_OR_RETURN(report_.progressive, progressive_->Finish());
+  if (report_.progressive.samples == 0) return Status::Ok();
+  const auto values = ByName(report_.progressive);
+  return log_.Write({"progressive", step_, report_.samples, {values.begin(), values.end()}});
 }
 
 template <class T>
@@ -227,6 +273,7 @@ Status ServiceWorker<T>::Evaluate() {
 template <class T>
 Status ServiceWorker<T>::Finish() {
   if (stretch_samples_ > 0) SLUICE_RETURN_IF_ERROR(LogStretch());
+  SLUICE_RETURN_IF_ERROR(FinishProgressive());
   // All input is done now, by all workers. Whoever stays until the checkpoint can send again what a server forgets
   // before.
   if (config_.checkpoint.at_end && !interrupted_) {
@@ -278,6 +325,9 @@ Status ServiceWorker<T>::FillReport() {
                     {"wait_s", traffic_.wait_s},
                     {"pull_p50_ms", traffic_.latency_p50_ms},
                     {"pull_p99_ms", traffic_.latency_p99_ms}};
+  if (report_.progressive.samples > 0)
+    for (const auto& [name, value] : ByName(report_.progressive))
+      metrics.others.emplace_back("progressive_" + name, value);
   return telemetry::WriteMetricsFile(folder_.File("metrics.json"), metrics);
 }
 

@@ -45,6 +45,9 @@ class ServiceWorker {
   Status Open(const Connector& connect);
   Status Loop();
   Status AfterStep(const WorkingSet& set);
+  Status ScoreBeforeTraining(const WorkingSet& set);
+  Status LogWindows();
+  Status FinishProgressive();
   Status LogStretch();
   Status Evaluate();
   Status Finish();
@@ -65,6 +68,9 @@ class ServiceWorker {
   std::unique_ptr<Worker<T>> worker_;
   std::unique_ptr<HostStage<T>> host_;
   std::unique_ptr<telemetry::Progress> progress_;
+  std::unique_ptr<metric::ProgressiveEvaluator> progressive_;  // of the samples that this worker trains on; null: off
+  std::vector<metric::Window> windows_;
+  std::vector<float> scores_, weights_;
   telemetry::RunLog log_;
   TrainReport report_;
   service::ClientStats traffic_;  // of training

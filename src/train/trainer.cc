@@ -279,22 +279,10 @@ Status Trainer<T>::ScoreBeforeTraining(const WorkingSet& set) {
     live_auc_.Add(scores_, set.batch.labels, set.batch.sample_weights);
   if (progressive_ == nullptr) return Status::Ok();
   windows_.clear();
-  SLUICE_RETURN_IF_ERROR(progressive_->Add({scores_, set.batch.labels, PopulationWeights(set.batch), {}}, &windows_));
+  const auto weights =
+      PopulationWeights(header_.config.data.negative_keep_rate, state_->schema.num_labels(), set.batch, &weights_);
+  SLUICE_RETURN_IF_ERROR(progressive_->Add({scores_, set.batch.labels, weights, {}}, &windows_));
   return LogWindows();
-}
-
-// A negative that was kept stands for those that were not: weighted so, the metrics are those of the whole population.
-template <class T>
-std::span<const float> Trainer<T>::PopulationWeights(const data::Batch& batch) {
-  const double keep_rate = header_.config.data.negative_keep_rate;
-  if (keep_rate >= 1) return batch.sample_weights;
-  const size_t num_labels = static_cast<size_t>(state_->schema.num_labels());
-  weights_.resize(static_cast<size_t>(batch.size));
-  for (size_t i = 0; i < weights_.size(); ++i) {
-    const double weight = batch.sample_weights.empty() ? 1.0 : batch.sample_weights[i];
-    weights_[i] = static_cast<float>(batch.labels[i * num_labels] > 0 ? weight : weight / keep_rate);
-  }
-  return weights_;
 }
 
 template <class T>

@@ -64,7 +64,6 @@ class Trainer {
   const RankContext* ranks() const { return context_.ranks == nullptr ? nullptr : &context_; }
   Status Loop();
   Status ScoreBeforeTraining(const WorkingSet& set);
-  std::span<const float> PopulationWeights(const data::Batch& batch);
   Status LogWindows();
   Status FinishProgressive();
   Status AfterStep(const WorkingSet& set);

@@ -129,5 +129,27 @@ def test_a_shaped_link_is_counted_by_the_kernel_and_bounds_the_rate(path):
     check(found["samples_per_s"] < 1.1 * bound, f"{found['samples_per_s']} samples/s over a link for {bound}")
 
 
+def test_servers_stand_beside_workers(path):
+    data = {"train": [write_criteo(os.path.join(path, "d.tsv"), 3000)], "format": "criteo"}
+    config = write_config(path, data=data, train={"batch_size": 128, "progressive": {"window": 500}})
+    _, report = compare(path, config, "--presets", "one,ps-sync", "--ranks", 1)
+    runs = {r["preset"]: r for r in report["runs"]}
+    if "no parameter service" in runs["ps-sync"].get("why", ""):
+        print("        skipped: this build has no parameter service")
+        return
+    check(all(r["state"] == "done" and r["samples"] == 3000 for r in runs.values()), f"{runs}")
+    # One worker that waits for its push is one process, also in what it says of samples before it trains on them.
+    check_in("scored before", report["evaluated"])
+    for name in ["auc", "logloss"]:
+        check(abs(runs["one"][name] - runs["ps-sync"][name]) < 3e-4, f"{runs}")
+    link = [] if netns.missing() else ["--link", "1Gbit"]
+    _, report = compare(path, config, "--presets", "ps-async", "--ranks", 2, "--servers", 2, *link)
+    found = report["runs"][0]
+    check(found["state"] == "done" and found["samples"] == 3000 and found["staleness"] >= 0, f"{found}")
+    check(found["auc"] > 0.5 and found["sent_per_sample"] > 0, f"{found}")
+    if link:   # half of the rows and parameters lie on the machine of the worker that asks
+        check(found["wire_per_sample"] > 0.3 * found["sent_per_sample"], f"{found}")
+
+
 if __name__ == "__main__":
     harness.main(sys.modules[__name__])
