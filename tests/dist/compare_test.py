@@ -32,7 +32,10 @@ def environment(path):
 
 
 def namespaces():
-    return [name for name in (os.listdir("/run/netns") if os.path.isdir("/run/netns") else []) if "sluice-cmp-" in name]
+    """Of comparisons that run no more."""
+    names = os.listdir("/run/netns") if os.path.isdir("/run/netns") else []
+    return [name for name in names
+            if name.startswith("sluice-cmp-") and not os.path.exists(f"/proc/{name.split('-')[2]}")]
 
 
 def compare(path, *arguments, code=0):
