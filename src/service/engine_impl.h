@@ -177,6 +177,7 @@ class EngineImpl final : public Engine {
   std::map<uint64_t, std::shared_ptr<Client>> clients_;
   std::set<uint64_t> dropped_;
   LeaseBook leases_;
+  // Workers that come before begin with the same clock, whoever was first to ask for a batch.
   bool started_ = false;  // with a bound: all expected workers have been there
   bool shutdown_ = false;
   int64_t step_ = 0, samples_ = 0, max_clock_ = 0;

@@ -42,7 +42,7 @@ void EngineImpl::JoinRound(const WorkPtr& work, Ready* ready) {
   }
   if (part->pull != nullptr) Fail(part->pull, Status(StatusCode::kUnavailable, "the batch was asked for again"), ready);
   part->pull = work;
-  max_clock_ = std::max(max_clock_, clock);
+  if (started_) max_clock_ = std::max(max_clock_, clock);
 }
 
 void EngineImpl::PushToRound(const WorkPtr& work, Ready* ready) {
@@ -71,7 +71,7 @@ void EngineImpl::PushToRound(const WorkPtr& work, Ready* ready) {
   if (!TakeSamples(*client, header, work, ready)) return;
   client->in_hand.insert(header.sequence);
   part->push = work;
-  max_clock_ = std::max(max_clock_, header.push_clock);
+  if (started_) max_clock_ = std::max(max_clock_, header.push_clock);
 }
 
 void EngineImpl::LeaveRounds(uint64_t client) {

@@ -56,7 +56,8 @@ void RecoverGone(uint64_t client, uint64_t applied, bool lost, ServiceState* sta
   const auto found =
       std::find_if(state->clients.begin(), state->clients.end(), [&](const auto& c) { return c.id == client; });
   if (found != state->clients.end()) {
-    if (applied > found->applied) {
+    // One that the checkpoint did not know may have been gone before it: what it had pushed is then in the checkpoint.
+    if (found->applied > 0 && applied > found->applied) {
       const uint64_t pushes = applied - found->applied;
       state->lost_pushes += static_cast<int64_t>(pushes);
       SLUICE_WARN("{} pushes of client {} are lost: it is gone, and they are not in the checkpoint", pushes,

@@ -116,7 +116,7 @@ inline Result<std::shared_ptr<grpc::Channel>> OpenChannel(const std::string& add
   arguments.SetInt("grpc.use_local_subchannel_pool", 1);
   arguments.SetInt("grpc.initial_reconnect_backoff_ms", 100);
   arguments.SetInt("grpc.min_reconnect_backoff_ms", 100);
-  arguments.SetInt("grpc.max_reconnect_backoff_ms", 2000);
+  arguments.SetInt("grpc.max_reconnect_backoff_ms", 500);
   arguments.SetInt("grpc.enable_http_proxy", 0);
   std::shared_ptr<grpc::ChannelCredentials> credentials = grpc::InsecureChannelCredentials();
   if (!config.tls_ca.empty()) {

@@ -1,0 +1,195 @@
+// A server without its network, under load from many threads: what runs under the thread sanitizer.
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <condition_variable>
+#include <cstring>
+#include <mutex>
+#include <thread>
+
+#include "service/testing.h"
+
+namespace sluice::service {
+namespace {
+
+// One client that speaks to the engine as its stream would.
+class EngineClient {
+ public:
+  EngineClient(Engine* engine, const TestModel<double>& model, const std::string& name)
+      : engine_(engine), model_(model) {
+    auto joined = engine->Join({name, "here", true, LayoutText(model.layout), 1, 0, 0, 0});
+    EXPECT_TRUE(joined.ok()) << joined.status().message();
+    id_ = joined->client_id;
+    clock_ = joined->last_clock;
+    session_ = engine->Open(id_, joined->session).value();
+  }
+  uint64_t id() const { return id_; }
+  int64_t clock() const { return clock_; }
+
+  // Pulls the keys with the dense span, and pushes ones for gradients `times` times under the same number.
+  Status Step(const KeyList& keys, int times) {
+    ++clock_;
+    RequestHeader pull;
+    pull.flags = kPull | kWantParams;
+    pull.pull_clock = clock_;
+    const Bytes encoded = EncodeKeys(keys, &handles_);
+    pull.pull_key_bytes = encoded.size();
+    SLUICE_RETURN_IF_ERROR(Ask(pull, {encoded.span()}));
+    std::vector<double> rows(static_cast<size_t>(RowScalars(keys)), 1.0), dense(TestModel<double>::kParams, 1.0);
+    RequestHeader push;
+    push.flags = kPush;
+    push.push_clock = clock_;
+    push.sequence = ++sequence_;
+    push.weight = 1;
+    push.samples = 10;
+    push.row_gradient_bytes = rows.size() * sizeof(double);
+    push.dense_gradient_bytes = dense.size() * sizeof(double);
+    const std::vector<double> buffers(TestModel<double>::kBuffers, 0.0);
+    push.buffer_bytes = buffers.size() * sizeof(double);
+    for (int i = 0; i < times; ++i)
+      SLUICE_RETURN_IF_ERROR(Ask(
+          push, {std::as_bytes(std::span(rows)), std::as_bytes(std::span(dense)), std::as_bytes(std::span(buffers))}));
+    return Status::Ok();
+  }
+
+ private:
+  int64_t RowScalars(const KeyList& keys) const {
+    int64_t scalars = 0;
+    for (const auto& block : keys.blocks)
+      for (const auto& table : model_.layout.tables)
+        for (const int v : table.vocabularies)
+          if (v == block.vocabulary) scalars += block.keys.size() * table.dim;
+    return scalars;
+  }
+
+  // Sends one message and waits for its answer.
+  Status Ask(const RequestHeader& header, const std::vector<std::span<const std::byte>>& sections) {
+    auto message = std::make_shared<std::vector<std::byte>>(sizeof(header));
+    std::memcpy(message->data(), &header, sizeof(header));
+    for (const auto& section : sections) message->insert(message->end(), section.begin(), section.end());
+    bool answered = false;
+    Status status;
+    const auto work = engine_->Prepare(session_, {*message, message}, [&](ReplyMessage reply) {
+      std::lock_guard lock(mutex_);
+      status = Status(static_cast<StatusCode>(reply.header.status), reply.text);
+      answered = true;
+      changed_.notify_all();
+    });
+    if (work != nullptr) engine_->Run(work);
+    std::unique_lock lock(mutex_);
+    changed_.wait(lock, [&] { return answered; });
+    return status;
+  }
+
+  Engine* engine_;
+  const TestModel<double>& model_;
+  uint64_t id_ = 0, sequence_ = 0;
+  int64_t clock_ = 0;
+  HandleMap handles_{10000};
+  std::shared_ptr<Engine::Session> session_;
+  std::mutex mutex_;
+  std::condition_variable changed_;
+};
+
+KeyList SharedKeys(int n) {
+  KeyList keys;
+  const auto lists = TestKeys(1, n);
+  for (int v = 0; v < 3; ++v) {
+    const int64_t begin = keys.size();
+    keys.keys.insert(keys.keys.end(), lists[static_cast<size_t>(v)].begin(), lists[static_cast<size_t>(v)].end());
+    keys.blocks.push_back({v, {begin, keys.size()}});
+  }
+  keys.counts.assign(keys.keys.size(), 1);
+  return keys;
+}
+
+// Many clients push ones to the same rows, each push twice or three times, while cuts are taken, reports are asked for
+// and clients come and go. SGD on integers: every weight says exactly how many pushes were applied to it, and is of one
+// piece.
+void PushUnderLoad(int64_t staleness, int clients, int steps) {
+  SCOPED_TRACE(staleness);
+  TestModel<double> model;
+  EngineOptions options = TestEngine(staleness, clients);
+  const auto engine = Engine::Make(model.MakeBackendOf(), model.layout, options);
+  const KeyList keys = SharedKeys(20);
+  std::atomic<int> running{clients};
+  std::vector<std::thread> threads;
+  for (int c = 0; c < clients; ++c) {
+    threads.emplace_back([&, c] {
+      EngineClient client(engine.get(), model, "worker-" + std::to_string(c));
+      for (int i = 0; i < steps; ++i) {
+        const Status status = client.Step(keys, 1 + (c + i) % 3);
+        if (!status.ok()) ADD_FAILURE() << status.message();
+      }
+      EXPECT_TRUE(engine->Leave(client.id()).ok());
+      --running;
+    });
+  }
+  int64_t cuts = 0;
+  while (running > 0) {
+    (void)engine->Clients();
+    (void)engine->backend().Report();
+    const AppliedBy applied = engine->BeginCut();
+    EXPECT_TRUE(engine->ReachCut(applied, 5).empty());
+    const Status status = engine->AtRest([&](const ServiceState& state) {
+      // The model at rest holds the pushes that the state counts, whole: parameters began at 1, a push takes 0.5.
+      const double pushes = (1 - model.values[0]) / 0.5;
+      EXPECT_EQ(pushes, std::floor(pushes));
+      for (const double value : model.values) EXPECT_EQ(value, model.values[0]);
+      if (staleness != 0) {
+        EXPECT_EQ(static_cast<int64_t>(pushes) * 10, state.samples);
+      }
+      return Status::Ok();
+    });
+    EXPECT_TRUE(status.ok());
+    engine->EndCut(++cuts % 2 == 0);
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  }
+  for (auto& thread : threads) thread.join();
+  EXPECT_GT(cuts, 0);
+  // One step per clock and sum of all with s = 0: the mean of gradients of one.
+  const double pushes = staleness == 0 ? steps : static_cast<double>(clients) * steps;
+  for (const double value : model.values) EXPECT_EQ(value, 1 - 0.5 * pushes);
+  EXPECT_EQ(engine->samples(), 10 * clients * steps);
+  EXPECT_EQ(engine->counters().pushes.load(), clients * steps);
+  EXPECT_GT(engine->counters().repeated_pushes.load(), 0);
+  int64_t rows = 0;
+  model.tables[1]->ForEachRow([&](const embedding::RowView<double>& row) {
+    ++rows;
+    TestModel<double> fresh;  // its first value, from which every push took the same
+    embedding::Resolved resolved;
+    const std::vector<embedding::KeyBlock> blocks = {{0, 1, 11}};
+    const std::vector<Key> key = {row.key};
+    const std::vector<int32_t> counts = {1};
+    fresh.tables[1]->Resolve(key, counts, blocks, embedding::ResolveMode::kTrain, 1, nullptr, &resolved);
+    std::vector<double> first(4);
+    fresh.tables[1]->Gather(resolved, key, blocks, {0, 1}, first.data());
+    for (int c = 0; c < 4; ++c) EXPECT_NEAR(row.weights[c], first[static_cast<size_t>(c)] - 0.5 * pushes, 1e-9);
+    fresh.tables[1]->Release(resolved);
+  });
+  EXPECT_EQ(rows, 40);
+}
+
+TEST(EngineTest, EveryPushIsAppliedOnceUnderLoadWithoutABound) { PushUnderLoad(-1, 4, 40); }
+TEST(EngineTest, EveryPushIsAppliedOnceUnderLoadWithABound) { PushUnderLoad(2, 4, 40); }
+TEST(EngineTest, EveryPushIsAppliedOnceUnderLoadInRounds) { PushUnderLoad(0, 3, 40); }
+
+TEST(EngineTest, AServerThatWasStoppedItselfDropsNobody) {
+  TestModel<double> model;
+  EngineOptions options = TestEngine(-1);
+  options.config.worker_timeout_s = 0.1;
+  const auto engine = Engine::Make(model.MakeBackendOf(), model.layout, options);
+  EngineClient client(engine.get(), model, "worker-0");
+  std::this_thread::sleep_for(std::chrono::milliseconds(200));
+  EXPECT_TRUE(engine->DropSilent(true).empty());
+  EXPECT_TRUE(engine->DropSilent(false).empty());  // heard of as of the check before
+  ASSERT_TRUE(client.Step(SharedKeys(3), 1).ok());
+  std::this_thread::sleep_for(std::chrono::milliseconds(200));
+  const AppliedBy lost = engine->DropSilent(false);
+  ASSERT_EQ(lost.size(), 1u);
+  EXPECT_EQ(lost[0], std::make_pair(client.id(), uint64_t{1}));
+  EXPECT_EQ(client.Step(SharedKeys(3), 1).code(), StatusCode::kUnavailable);
+}
+
+}  // namespace
+}  // namespace sluice::service
