@@ -118,14 +118,20 @@ bool EngineImpl::StepRound(Lock* lock, Ready* ready) {
     all_named = all_named && part != nullptr && part->has_keys;
     all_pushed = all_pushed && part != nullptr && part->push != nullptr;
   }
-  if (round == nullptr) {
-    // Workers whose pushes of this clock are lost pass it by.
-    const bool passed = !any_member && std::any_of(clients_.begin(), clients_.end(), [&](const auto& entry) {
-      return entry.second->worker && entry.second->start < clock && entry.second->clock >= clock;
-    });
-    if (passed) round_clock_ = step_ = clock;
-    return passed;
+  if (!any_member && (round == nullptr || round->parts.empty())) {
+    // Nobody has a batch of this clock: workers whose pushes of it are lost, or that came later, pass it by.
+    const bool passed =
+        std::any_of(clients_.begin(), clients_.end(), [](const auto& entry) { return entry.second->worker; });
+    if (!passed) return false;
+    if (round != nullptr) {
+      for (const auto& batch : round->segments) backend_->Release(*batch);
+      rounds_.erase(clock);
+    }
+    round_clock_ = clock;
+    step_ = std::max(step_, clock);
+    return true;
   }
+  if (round == nullptr) return false;
   std::vector<std::shared_ptr<Part>> unplaced, pulls;
   bool any_push = false, in_cut = true;
   for (const auto& [id, part] : round->parts) {

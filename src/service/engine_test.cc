@@ -15,9 +15,11 @@ namespace {
 // One client that speaks to the engine as its stream would.
 class EngineClient {
  public:
-  EngineClient(Engine* engine, const TestModel<double>& model, const std::string& name)
+  // `id` and `clock`: one that comes back to a server that does not know it.
+  EngineClient(Engine* engine, const TestModel<double>& model, const std::string& name, uint64_t id = 0,
+               int64_t clock = 0)
       : engine_(engine), model_(model) {
-    auto joined = engine->Join({name, "here", true, LayoutText(model.layout), 1, 0, 0, 0});
+    auto joined = engine->Join({name, "here", true, LayoutText(model.layout), 1, 0, id, clock});
     EXPECT_TRUE(joined.ok()) << joined.status().message();
     id_ = joined->client_id;
     clock_ = joined->last_clock;
@@ -173,6 +175,18 @@ void PushUnderLoad(int64_t staleness, int clients, int steps) {
 TEST(EngineTest, EveryPushIsAppliedOnceUnderLoadWithoutABound) { PushUnderLoad(-1, 4, 40); }
 TEST(EngineTest, EveryPushIsAppliedOnceUnderLoadWithABound) { PushUnderLoad(2, 4, 40); }
 TEST(EngineTest, EveryPushIsAppliedOnceUnderLoadInRounds) { PushUnderLoad(0, 3, 40); }
+
+// The server of an older checkpoint, and workers that all began after it: nobody will ever have the batches in between.
+TEST(EngineTest, RoundsThatNobodyHasABatchOfArePassedBy) {
+  TestModel<double> model;
+  ServiceState state;
+  state.step = 5;
+  const auto engine = Engine::Make(model.MakeBackendOf(), model.layout, TestEngine(0, 1), std::move(state));
+  EngineClient client(engine.get(), model, "worker-0", 77, 9);
+  EXPECT_EQ(client.clock(), 9);
+  ASSERT_TRUE(client.Step(SharedKeys(3), 1).ok());
+  EXPECT_EQ(engine->step(), 10);
+}
 
 TEST(EngineTest, AServerThatWasStoppedItselfDropsNobody) {
   TestModel<double> model;
