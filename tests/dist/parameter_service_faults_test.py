@@ -45,8 +45,10 @@ def kill_at_random(path, preset, servers, workers, seed):
             else:
                 cluster.start_worker(int(index))
         for w in range(workers):
-            # On a busy machine one may be taken for lost that was not; it says so, and is started again.
-            while cluster.processes[f"worker-{w}"].wait(timeout=300) == 4 and "taken for lost" in cluster.log(f"worker-{w}")[-300:]:
+            # Those that say why they must be started again: taken for lost on a busy machine, or, with ps-sync, begun at a
+            # server that had just come back from an older clock than the others'.
+            while cluster.processes[f"worker-{w}"].wait(timeout=200) != 0 and any(
+                    reason in cluster.log(f"worker-{w}")[-300:] for reason in ["taken for lost", "is done"]):
                 cluster.start_worker(w)
             cluster.finish(f"worker-{w}")
         reports = [cluster.inspect(s) for s in range(servers)]
