@@ -10,7 +10,7 @@ FIELDS = 10   # of multi-hot data
 FORMS = {
     "small": {
         "multi": {"samples": 30000, "rows": 100000, "keys_per_field": 20, "churn": 2, "batch": 1024},
-        "criteo": {"samples": 100000, "rows": 200000, "churn": 2, "batch": 2048},
+        "criteo": {"samples": 200000, "rows": 200000, "churn": 2, "batch": 2048},
         "seeds": 5, "ranks": 2, "link": "1Gbit", "dim": 8, "mlp": [200, 80],
         "surface": {"keys": [1, 4, 16], "ranks": [2, 4], "links": [None, "100Mbit"], "samples": 12000, "models": ["deepfm"]},
         "staleness": {"workers": [1, 2, 4], "pull_ahead": [0, 4], "seeds": 3, "samples": 100000, "models": ["wide_deep"]},
@@ -53,13 +53,14 @@ def make_data(sluice, folder, kind, seed, samples, keys=None, **shape):
 
 def write_config(folder, name, data, model, form, batch):
     """A configuration; every sample is scored before it is trained on. JSON is YAML."""
+    one_hot = data.endswith(".tsv")   # the sum of many keys takes smaller steps
     config = {
         "name": name, "threads": 0,
         "data": {"train": [data], "format": "criteo" if data.endswith(".tsv") else "csv"},
         "model": {"preset": model, "dim": form["dim"], "mlp": form["mlp"]},
-        "tables": {"default": {"optimizer": {"name": "adagrad", "learning_rate": 0.05, "initial_accumulator": 0.1},
+        "tables": {"default": {"optimizer": {"name": "adagrad", "learning_rate": 0.05 if one_hot else 0.01, "initial_accumulator": 0.1},
                                "init": {"kind": "uniform", "scale": 0.01}}},
-        "optimizer": {"name": "adagrad", "learning_rate": 0.02, "initial_accumulator": 0.1},
+        "optimizer": {"name": "adagrad", "learning_rate": 0.02 if one_hot else 0.01, "initial_accumulator": 0.1},
         "train": {"batch_size": batch, "progressive": {"window": 20000}},
     }
     if data.endswith(".csv"):

@@ -63,6 +63,9 @@ def run(name, part, job, form, args):
     config = cases.write_config(args.out, name, data, job["model"], form, batch)
     command = shlex.split(args.prefix) + [args.sluice, "compare", config, "--presets", job["presets"], "--ranks",
                                           str(job["ranks"]), "--seeds", str(job["seed"]), "--json", out + ".new", "--quiet"]
+    # A worker's batch is that of all ranks together: as many samples stand behind a step of either, so that what differs is
+    # staleness, not the size of steps.
+    command += ["--worker-batch", str(batch)]
     if job["link"]:
         command += ["--link", job["link"]]
     if "ahead" in job:
