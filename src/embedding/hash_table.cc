@@ -57,7 +57,8 @@ Handle HashTable<T>::TakeRow(Shard* shard) {
 }
 
 template <class T>
-Handle HashTable<T>::Insert(int shard_number, uint64_t hash, Key key, uint32_t flags) {
+Handle HashTable<T>::Insert(int shard_number, uint64_t hash, Key key, uint32_t flags,
+                            VocabularyTags::Tag vocabulary) {
   Shard& shard = shards_[shard_number];
   if (shard.index.full()) {
     shard.index.Grow(&pages_, shard_number, [&](const auto& enter) {
@@ -69,6 +70,7 @@ Handle HashTable<T>::Insert(int shard_number, uint64_t hash, Key key, uint32_t f
   RowHeader& header = rows_.header(handle);
   header.key = key;
   header.meta = {0, RowMeta::kLive | flags};
+  vocabularies_.Set(handle, vocabulary);
   T* const w = weights(handle);
   if ((flags & RowMeta::kDefault) != 0) {
     std::fill(w, w + dim_, T(0));
@@ -130,7 +132,7 @@ TableStats HashTable<T>::stats() const {
   TableStats out;
   out.row_bytes = static_cast<int64_t>(sizeof(RowHeader) + static_cast<size_t>(dim_ + num_slots_) * sizeof(T));
   out.dropped_gradients = dropped_gradients_.load(std::memory_order_relaxed);
-  out.memory_bytes = rows_.bytes() + pages_.bytes();
+  out.memory_bytes = rows_.bytes() + pages_.bytes() + vocabularies_.bytes();
   for (int s = 0; s < kNumShards; ++s) {
     std::lock_guard lock(stripes_[s * kNumStripes / kNumShards].mutex);
     const Shard& shard = shards_[s];

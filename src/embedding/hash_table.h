@@ -17,6 +17,7 @@
 #include "embedding/row_store.h"
 #include "embedding/shard_index.h"
 #include "embedding/table.h"
+#include "embedding/vocabulary_tags.h"
 
 namespace sluice::embedding {
 
@@ -100,7 +101,7 @@ class HashTable final : public Table<T> {
 
   Handle Find(const Shard& shard, uint64_t hash, Key key) const;
   // A live row with initial weights and slots, in the index. REQUIRES: the stripe's lock, no row for the key.
-  Handle Insert(int shard, uint64_t hash, Key key, uint32_t flags);
+  Handle Insert(int shard, uint64_t hash, Key key, uint32_t flags, VocabularyTags::Tag vocabulary);
   Handle TakeRow(Shard* shard);
   void RemoveRow(Shard* shard, Handle handle);
   // visit(handle) for every live row of the shard in storage order, prefetched.
@@ -122,7 +123,7 @@ class HashTable final : public Table<T> {
   void Clear();
   // A checkpoint's table, and what is to be taken from it.
   struct FileFormat {
-    uint32_t scalar_bytes = 0;
+    uint32_t version = 0, scalar_bytes = 0;
     int64_t dim = 0, num_slots = 0, rows = 0, dropped_gradients = 0;
     bool keep_slots = true;
     std::vector<LoadOptions::Columns> columns;
@@ -131,6 +132,7 @@ class HashTable final : public Table<T> {
                     FileFormat* file) const;
   template <class F>
   Status LoadShard(const std::vector<std::byte>& section, int shard, const FileFormat& file, const LoadOptions& options);
+  Status SaveShard(SectionWriter* writer, const Shard& shard, std::vector<std::byte>* buffer) const;
 
   const Options options_;
   const RowInit init_;
@@ -138,6 +140,7 @@ class HashTable final : public Table<T> {
   const int64_t num_slots_;
   const bool track_previous_;   // the rule decays slots for the steps that a row missed
   RowStore rows_;
+  VocabularyTags vocabularies_;
   BucketPages pages_;
   std::unique_ptr<Shard[]> shards_;
   std::unique_ptr<Stripe[]> stripes_;

@@ -11,7 +11,7 @@ namespace sluice::embedding {
 namespace {
 
 constexpr uint64_t kTableMagic = 0x3154'4543'494c'5553;   // "SULICET1", little-endian
-constexpr uint32_t kVersion = 1;
+constexpr uint32_t kVersion = 2;   // 1: without vocabularies
 constexpr size_t kBufferBytes = size_t{1} << 18;
 
 // "<prefix>/table": what the shards' sections hold.
@@ -28,12 +28,15 @@ struct TableHeader {
 };
 
 // "<prefix>/shard/NNNN" begins with this; `rows` rows of header, weights and slots follow, sorted by key, then the
-// candidates of admission by count.
+// candidates of admission by count; then the salts of the rows' vocabularies, ascending, and where there are several, for
+// each row the index of its own (2 bytes).
 struct ShardHeader {
   uint64_t rows = 0;
   uint64_t candidate_bytes = 0;
   int64_t inserted = 0, expired = 0, rejected = 0;
+  uint64_t vocabularies = 0;   // since version 2
 };
+constexpr size_t kShardHeaderBytes1 = sizeof(ShardHeader) - sizeof(uint64_t);
 
 std::string ShardName(const std::string& prefix, int shard) { return fmt::format("{}/shard/{:04}", prefix, shard); }
 
@@ -79,34 +82,52 @@ Status HashTable<T>::Save(SectionWriter* writer, const std::string& prefix, int6
   table.dropped_gradients = dropped_gradients_.load(std::memory_order_relaxed);
   SLUICE_RETURN_IF_ERROR(writer->Put(prefix + "/table", BytesOf(table)));
 
-  const size_t row_bytes = sizeof(RowHeader) + static_cast<size_t>(dim_ + num_slots_) * sizeof(T);
   std::vector<std::byte> buffer;
   for (int s = 0; s < kNumShards; ++s) {
     const Shard& shard = shards_[s];
-    const std::span<const std::byte> candidates = shard.candidates.State();
-    const ShardHeader header{shard.index.size(), candidates.size(), shard.inserted, shard.expired, shard.rejected};
-    if (header.rows == 0 && candidates.empty() && shard.inserted == 0 && shard.rejected == 0) continue;
+    if (shard.index.size() == 0 && shard.candidates.State().empty() && shard.inserted == 0 && shard.rejected == 0) continue;
     SLUICE_RETURN_IF_ERROR(writer->Begin(ShardName(prefix, s)));
-    SLUICE_RETURN_IF_ERROR(writer->Write(BytesOf(header)));
-    for (const Handle handle : SortedRows(shard)) {
-      if (buffer.size() + row_bytes > kBufferBytes) {
-        SLUICE_RETURN_IF_ERROR(writer->Write(buffer));
-        buffer.clear();
-      }
-      buffer.insert(buffer.end(), rows_.row(handle), rows_.row(handle) + row_bytes);
-    }
-    SLUICE_RETURN_IF_ERROR(writer->Write(buffer));
-    buffer.clear();
-    SLUICE_RETURN_IF_ERROR(writer->Write(candidates));
+    SLUICE_RETURN_IF_ERROR(SaveShard(writer, shard, &buffer));
     SLUICE_RETURN_IF_ERROR(writer->End());
   }
   return Status::Ok();
 }
 
 template <class T>
+Status HashTable<T>::SaveShard(SectionWriter* writer, const Shard& shard, std::vector<std::byte>* buffer) const {
+  const size_t row_bytes = sizeof(RowHeader) + static_cast<size_t>(dim_ + num_slots_) * sizeof(T);
+  const std::vector<Handle> handles = SortedRows(shard);
+  std::vector<uint64_t> salts, of_row;
+  for (const Handle handle : handles) of_row.push_back(vocabularies_.Of(handle));
+  salts = of_row;
+  std::sort(salts.begin(), salts.end());
+  salts.erase(std::unique(salts.begin(), salts.end()), salts.end());
+  const std::span<const std::byte> candidates = shard.candidates.State();
+  const ShardHeader header{handles.size(), candidates.size(), shard.inserted, shard.expired, shard.rejected, salts.size()};
+  SLUICE_RETURN_IF_ERROR(writer->Write(BytesOf(header)));
+  buffer->clear();
+  for (const Handle handle : handles) {
+    if (buffer->size() + row_bytes > kBufferBytes) {
+      SLUICE_RETURN_IF_ERROR(writer->Write(*buffer));
+      buffer->clear();
+    }
+    buffer->insert(buffer->end(), rows_.row(handle), rows_.row(handle) + row_bytes);
+  }
+  SLUICE_RETURN_IF_ERROR(writer->Write(*buffer));
+  SLUICE_RETURN_IF_ERROR(writer->Write(candidates));
+  SLUICE_RETURN_IF_ERROR(writer->Write(std::as_bytes(std::span(salts))));
+  if (salts.size() < 2) return Status::Ok();
+  std::vector<uint16_t> indices;
+  for (const uint64_t salt : of_row)
+    indices.push_back(static_cast<uint16_t>(std::lower_bound(salts.begin(), salts.end(), salt) - salts.begin()));
+  return writer->Write(std::as_bytes(std::span(indices)));
+}
+
+template <class T>
 void HashTable<T>::Clear() {
   for (int s = 0; s < kNumShards; ++s) shards_[s] = Shard();
   rows_.Clear();
+  vocabularies_.Clear();
   pages_.Clear();
   dropped_gradients_.store(0, std::memory_order_relaxed);
 }
@@ -117,19 +138,37 @@ Status HashTable<T>::LoadShard(const std::vector<std::byte>& section, int shard_
                                const LoadOptions& options) {
   const size_t row_bytes = sizeof(RowHeader) + static_cast<size_t>(file.dim + file.num_slots) * sizeof(F);
   ShardHeader header;
-  if (section.size() < sizeof(header)) return DataLoss("is cut short: {} bytes", section.size());
-  std::memcpy(&header, section.data(), sizeof(header));
-  const size_t body = section.size() - sizeof(header);
-  if (header.candidate_bytes > body || header.rows > body / row_bytes ||
-      header.rows * row_bytes + header.candidate_bytes != body)
+  const size_t head = file.version == 1 ? kShardHeaderBytes1 : sizeof(header);
+  if (section.size() < head) return DataLoss("is cut short: {} bytes", section.size());
+  std::memcpy(&header, section.data(), head);
+  const size_t body = section.size() - head;
+  const size_t index_bytes = header.vocabularies > 1 ? sizeof(uint16_t) : 0;
+  if (header.candidate_bytes > body || header.rows > body / row_bytes || header.vocabularies > header.rows ||
+      header.rows * (row_bytes + index_bytes) + header.candidate_bytes + header.vocabularies * sizeof(uint64_t) != body)
     return DataLoss("holds {} bytes, which does not fit {} rows of {} bytes and {} bytes of admission state",
                     section.size(), header.rows, row_bytes, header.candidate_bytes);
+  const std::byte* at = section.data() + head;
+  const std::byte* const candidates = at + header.rows * row_bytes;
+  std::vector<uint64_t> salts(header.vocabularies);
+  std::vector<uint16_t> of_row(index_bytes > 0 ? header.rows : 0);
+  if (!salts.empty()) std::memcpy(salts.data(), candidates + header.candidate_bytes, salts.size() * sizeof(uint64_t));
+  if (!of_row.empty())
+    std::memcpy(of_row.data(), candidates + header.candidate_bytes + salts.size() * sizeof(uint64_t),
+                of_row.size() * sizeof(uint16_t));
+  if (salts.empty()) salts.push_back(VocabularyTags::kUnknown);
+  std::vector<VocabularyTags::Tag> tags;
+  std::vector<uint8_t> owned;
+  for (const uint64_t salt : salts) {
+    tags.push_back(vocabularies_.Number(salt));
+    owned.push_back(!options.owns || options.owns(salt, shard_number));
+  }
 
   const RowMapping<F, T> mapping{file.columns, file.dim, dim_, optim::SlotsPerWeight(options_.rule.kind),
                                  optim::SlotsPerRow(options_.rule.kind), file.keep_slots};
   std::vector<F> scalars(static_cast<size_t>(file.dim + file.num_slots));
-  const std::byte* at = section.data() + sizeof(header);
   Shard& shard = shards_[shard_number];
+  const int64_t inserted = shard.inserted;
+  const bool merging = shard.index.size() > 0;
   Key previous = 0;
   for (uint64_t r = 0; r < header.rows; ++r, at += row_bytes) {
     RowHeader row;
@@ -137,7 +176,12 @@ Status HashTable<T>::LoadShard(const std::vector<std::byte>& section, int shard_
     if ((r > 0 && row.key <= previous) || ShardOf(row.key) != shard_number || !row.meta.live())
       return DataLoss("row {}: key {:#x} is out of place", r, row.key);
     previous = row.key;
-    const Handle handle = Insert(shard_number, Mix64(row.key), row.key, row.meta.flags() & RowMeta::kDefault);
+    const size_t vocabulary = of_row.empty() ? 0 : of_row[r];
+    if (vocabulary >= salts.size()) return DataLoss("row {}: key {:#x} has no vocabulary", r, row.key);
+    if (!owned[vocabulary]) continue;
+    const uint64_t hash = Mix64(row.key);
+    if (merging && Find(shard, hash, row.key) != kNoRow) return DataLoss("row {}: key {:#x} is there twice", r, row.key);
+    const Handle handle = Insert(shard_number, hash, row.key, row.meta.flags() & RowMeta::kDefault, tags[vocabulary]);
     RowMeta& meta = rows_.header(handle).meta;
     meta = row.meta;
     if (options.warm_start) {
@@ -151,10 +195,13 @@ Status HashTable<T>::LoadShard(const std::vector<std::byte>& section, int shard_
     shard.inserted = 0;
     return Status::Ok();
   }
-  shard.inserted = header.inserted;
-  shard.expired = header.expired;
-  shard.rejected = header.rejected;
-  if (!shard.candidates.Restore(options_.admission, {at, header.candidate_bytes}))
+  // Insertions above have counted. What is kept by shard belongs to the shard's owner.
+  shard.inserted = inserted;
+  if (options.owns && !options.owns(VocabularyTags::kUnknown, shard_number)) return Status::Ok();
+  shard.inserted += header.inserted;
+  shard.expired += header.expired;
+  shard.rejected += header.rejected;
+  if (header.candidate_bytes > 0 && !shard.candidates.Restore(options_.admission, {candidates, header.candidate_bytes}))
     return DataLoss("its admission state of {} bytes does not fit the table's settings", header.candidate_bytes);
   return Status::Ok();
 }
@@ -167,14 +214,15 @@ Status HashTable<T>::ReadFormat(const SectionReader& reader, const std::string& 
   if (section.size() != sizeof(header)) return DataLoss("{}/table: {} bytes, not {}", prefix, section.size(), sizeof(header));
   std::memcpy(&header, section.data(), sizeof(header));
   if (header.magic != kTableMagic) return DataLoss("{}/table: not a table's header", prefix);
-  if (header.version != kVersion)
-    return DataLoss("{}/table: version {} of the table format; this program reads version {}", prefix, header.version,
-                    kVersion);
+  if (header.version < 1 || header.version > kVersion)
+    return DataLoss("{}/table: version {} of the table format; this program reads versions 1 to {}", prefix,
+                    header.version, kVersion);
   const bool known_rule = header.rule <= static_cast<uint32_t>(optim::RuleKind::kAdamW);
   const auto rule = static_cast<optim::RuleKind>(header.rule);
   if ((header.scalar_bytes != sizeof(float) && header.scalar_bytes != sizeof(double)) || header.dim < 1 || !known_rule ||
       header.dim > (int64_t{1} << 32) || header.num_slots != optim::NumSlots(rule, header.dim))
     return DataLoss("{}/table: contradicts itself", prefix);
+  file->version = header.version;
   file->scalar_bytes = header.scalar_bytes;
   file->dim = header.dim;
   file->num_slots = header.num_slots;
@@ -217,14 +265,19 @@ Status HashTable<T>::Load(const SectionReader& reader, const std::string& prefix
   SLUICE_RETURN_IF_ERROR(ReadFormat(reader, prefix, options, &file));
   const auto load = [&]() -> Status {
     int64_t rows = 0;
-    for (int s = 0; s < kNumShards; ++s) {
-      const std::string name = ShardName(prefix, s);
-      if (!reader.Has(name)) continue;
+    const std::string shards = prefix + "/shard/";
+    for (const std::string& name : reader.Names(shards)) {
+      const std::string number = name.substr(shards.size(), 4);
+      if (number.size() != 4 || number.find_first_not_of("0123456789") != std::string::npos || number > "1023" ||
+          (name.size() > shards.size() + 4 && name[shards.size() + 4] != '-'))
+        return DataLoss("{}: no shard has that name", name);
+      const int s = std::stoi(number);
+      const int64_t before = shards_[s].index.size();
       SLUICE_ASSIGN_OR_RETURN(const std::vector<std::byte> section, reader.Read(name));
       const Status status = file.scalar_bytes == sizeof(double) ? LoadShard<double>(section, s, file, options)
                                                                 : LoadShard<float>(section, s, file, options);
       if (!status.ok()) return status.WithContext(name);
-      rows += shards_[s].index.size();
+      rows += int64_t{shards_[s].index.size()} - before;
     }
     if (options.all_shards && rows != file.rows)
       return DataLoss("{}: its shards hold {} rows, its header says {}", prefix, rows, file.rows);

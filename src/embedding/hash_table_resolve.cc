@@ -23,7 +23,13 @@ struct HashTable<T>::Request {
   ResolveMode mode;
   int64_t step;
   Resolved* out;
+  std::vector<VocabularyTags::Tag> vocabularies;   // [blocks], and that of keys outside of all
 
+  VocabularyTags::Tag vocabulary_of(int32_t i) const {
+    const auto after = std::upper_bound(blocks.begin(), blocks.end(), i,
+                                        [](int32_t key, const KeyBlock& block) { return key < block.end; });
+    return vocabularies[static_cast<size_t>(after - blocks.begin())];
+  }
   uint32_t sightings(int32_t i) const {
     return counts.empty() ? 1 : static_cast<uint32_t>(std::max(counts[static_cast<size_t>(i)], 1));
   }
@@ -104,7 +110,7 @@ Handle HashTable<T>::TrainMiss(const Request& request, uint64_t hash, int32_t i)
     shard.rejected += request.sightings(i);
     return kNoRow;
   }
-  const Handle handle = Insert(shard_number, hash, key, 0);
+  const Handle handle = Insert(shard_number, hash, key, 0, request.vocabulary_of(i));
   RowMeta& meta = rows_.header(handle).meta;
   meta.last_use = static_cast<uint32_t>(request.step);
   meta.AddCount(sightings);
@@ -209,7 +215,7 @@ void HashTable<T>::ResolveDefaults(const Request& request) {
     std::lock_guard lock(stripes_[StripeOf(hash)].mutex);
     Handle handle = Find(shards_[ShardOfHash(hash)], hash, key);
     if (request.mode == ResolveMode::kTrain) {
-      if (handle == kNoRow) handle = Insert(ShardOfHash(hash), hash, key, RowMeta::kDefault);
+      if (handle == kNoRow) handle = Insert(ShardOfHash(hash), hash, key, RowMeta::kDefault, request.vocabularies[b]);
       RowMeta& meta = rows_.header(handle).meta;
       out.defaults[b].previous_use = meta.last_use;
       meta.last_use = std::max(meta.last_use, static_cast<uint32_t>(request.step));
@@ -223,7 +229,12 @@ template <class T>
 void HashTable<T>::Resolve(std::span<const Key> keys, std::span<const int32_t> counts, std::span<const KeyBlock> blocks,
                            ResolveMode mode, int64_t step, ThreadPool* pool, Resolved* out) {
   SLUICE_CHECK(step >= 0 && step <= UINT32_MAX, "table {}: step {} is outside 32 bits", options_.name, step);
-  const Request request{keys, counts, blocks, mode, step, out};
+  Request request{keys, counts, blocks, mode, step, out, {}};
+  if (mode == ResolveMode::kTrain) {
+    for (const KeyBlock& block : blocks) request.vocabularies.push_back(vocabularies_.Number(block.salt));
+    if (blocks.empty() || blocks.back().end < static_cast<int32_t>(keys.size()))
+      request.vocabularies.push_back(vocabularies_.Number(VocabularyTags::kUnknown));
+  }
   const auto n = static_cast<int64_t>(keys.size());
   out->handles.resize(keys.size());
   if (track_previous_ && mode == ResolveMode::kTrain) out->previous_use.resize(keys.size());

@@ -82,6 +82,9 @@ struct LoadOptions {
   std::vector<Columns> columns; // empty: all, and the widths must be equal; others keep their initial weights
   bool keep_slots = true;       // false, or another rule than the file's: slots start anew
   bool keep_counts = true;      // false: counts start at 0; the last use does in every warm start, as steps do
+  // Where ranks share a table: whether a row of the vocabulary with that salt is this rank's (a salt of 0: of a vocabulary
+  // that is not known, and what is kept by shard). Null: all are.
+  std::function<bool(uint64_t salt, int shard)> owns;
 };
 
 // One row as seen by export, inspection and tests.
@@ -149,7 +152,8 @@ class Table {
 
   // One section per shard: "<prefix>/shard/0000" to "<prefix>/shard/1023" (empty shards are left out), after
   // "<prefix>/table", which says what they hold. Equal tables write equal bytes. Where ranks write the shards of one table
-  // together, total_rows is the number of rows of all; -1: this table's.
+  // together, total_rows is the number of rows of all; -1: this table's. A shard may then be in several sections, the
+  // further ones "<prefix>/shard/0000-..."; Load puts them together.
   virtual Status Save(SectionWriter* writer, const std::string& prefix, int64_t total_rows = -1) const = 0;
   // Replaces all rows. A failure names the section and what differs, and leaves the table empty.
   virtual Status Load(const SectionReader& reader, const std::string& prefix, const LoadOptions& options = {}) = 0;

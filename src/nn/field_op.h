@@ -20,6 +20,10 @@ class FieldOp : public SparseOp<T> {
  public:
   const std::string& table() const override { return table_; }
   const std::vector<int>& fields() const override { return fields_; }
+  bool divides_by_bag(int field) const override {
+    const Pooling pooling = poolings_[static_cast<size_t>(PositionOf(field))];
+    return pooling == Pooling::kMean || pooling == Pooling::kSqrtn;
+  }
 
  protected:
   // Samples whose partials are computed field after field while they stay in the first-level cache.

@@ -12,7 +12,7 @@ namespace sluice::nn {
 // A fully connected layer, y = dropout(activation(x W + b)), by its parameters' places in the flat buffer.
 struct FirstLayer {
   int64_t inputs = 0, outputs = 0;
-  int64_t weight = 0, bias = 0;  // W [inputs, outputs], b [outputs]
+  int64_t weight = 0, bias = 0;  // W [inputs, outputs], b [outputs] behind it: the block's first parameters
   Activation activation = Activation::kNone;
   double dropout = 0;
   uint64_t dropout_stream = 0;

@@ -179,13 +179,17 @@ struct Pass {
   void AddedGradients(size_t of, int piece, int thread) {
     if (!ReportsGradients() || piece + 1 != ws.first_piece[static_cast<size_t>(thread) + 1]) return;
     const int64_t size = graph.params.trained.size();
-    const Range part = of < graph.nodes.size() ? graph.nodes[of].params : Range{graph.output_bias, size};
-    if (part.empty() || ws.gradients_pending[of].fetch_sub(1, std::memory_order_acq_rel) != 1) return;
+    const Range bias{graph.output_bias, size};
+    const std::span<const Range> params =
+        of < graph.nodes.size() ? std::span<const Range>(graph.nodes[of].params) : std::span<const Range>(&bias, 1);
+    if (params.empty() || ws.gradients_pending[of].fetch_sub(1, std::memory_order_acq_rel) != 1) return;
     T* all = ws.grads(0, 0);
-    T* first = all + part.begin;
-    if (!SLUICE_DISPATCH(SumParts<T>)(first, size, ws.num_grads(), first, part.size()))
-      gradients_finite.store(false, std::memory_order_relaxed);
-    parts->gradients_final({all, static_cast<size_t>(size)}, part);
+    for (const Range& part : params) {
+      T* first = all + part.begin;
+      if (!SLUICE_DISPATCH(SumParts<T>)(first, size, ws.num_grads(), first, part.size()))
+        gradients_finite.store(false, std::memory_order_relaxed);
+      parts->gradients_final({all, static_cast<size_t>(size)}, part);
+    }
   }
 
   // Nodes [begin, end) from the last to the first.
@@ -632,7 +636,9 @@ std::vector<OperatorColumns> Net<T>::operator_columns() const {
   for (const int index : impl_->graph.sparse_nodes) {
     const Node<T>& node = impl_->graph.nodes[static_cast<size_t>(index)];
     all.push_back({node.name, node.op->fields(), node.op->reduction(), node.partial_begin, node.partial_width,
-                   node.projections.empty() ? node.op->columns_per_field() : 0});
+                   node.projections.empty() ? node.op->columns_per_field() : 0, {}});
+    for (const int field : node.op->fields())
+      if (node.op->divides_by_bag(field)) all.back().divided.push_back(field);
   }
   return all;
 }

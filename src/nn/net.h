@@ -49,6 +49,7 @@ struct OperatorColumns {
   Reduction reduction = Reduction::kSum;
   int64_t begin = 0, width = 0;
   int64_t per_field = 0;           // SparseOp::columns_per_field
+  std::vector<int> divided;        // of fields: those for which SparseOp::divides_by_bag
 };
 
 // The partials of all operators of a batch side by side, apart by how ranks reduce them; or their gradients.

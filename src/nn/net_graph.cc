@@ -125,7 +125,8 @@ class Builder {
     int64_t width = 0;
     SLUICE_RETURN_IF_ERROR(MakeNode(*type, options, context, &node, &width));
     if (width < 1) return InvalidArgument("block '{}' has an output of width {}", config.name, width);
-    node.params = {params_before, graph_.params.trained.size()};
+    if (graph_.params.trained.size() > params_before)
+      node.params.push_back({params_before, graph_.params.trained.size()});
     needs_grad |= node.op != nullptr || !node.params.empty();
     node.output = static_cast<int>(graph_.edges.size());
     edge_of_[config.name] = node.output;

@@ -33,7 +33,7 @@ struct Node {
   int output = -1;          // edge
   std::unique_ptr<Block<T>> block;
   std::unique_ptr<SparseOp<T>> op;
-  Range params;                     // of block, in the flat buffer
+  std::vector<Range> params;        // of block, in the flat buffer: no other node adds to their gradients
   int table = -1;                   // of op
   int sparse = -1;                  // index among the operators
   int64_t partial_width = 0;        // of op: columns of its partial

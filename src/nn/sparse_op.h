@@ -49,6 +49,8 @@ class SparseOp {
   virtual Reduction reduction() const { return Reduction::kSum; }
   // Partial columns [p * c, (p + 1) * c) belong to the field fields()[p] alone; 0: all fields add to the same columns.
   virtual int64_t columns_per_field() const { return 0; }
+  // Whether coefficients of `field` depend on all keys of the sample's bag (mean, sqrtn).
+  virtual bool divides_by_bag(int field) const = 0;
 
   // partial [n, partial_width] of samples [samples) from the rows present; overwrites.
   virtual void Partial(const data::Batch& batch, const RowsView<T>& rows, Range samples, Matrix<T> partial) const = 0;

@@ -218,6 +218,12 @@ class Splitter {
     }
     first.block = MakeFirstLayer<T>(layer, std::move(parts));
     auto rest = Layered(node)->WithoutFirstLayer();
+    // Behind a cross the weights' gradients come with that of the cross.
+    const int64_t begin = change.kind == Change::kLayerBehindCross ? layer.bias : layer.weight;
+    const int64_t end = node.params.front().end;
+    const int64_t middle = rest != nullptr ? dynamic_cast<HasFirstLayer<T>&>(*rest).first_layer().weight : end;
+    first.params = {{begin, middle}};
+    node.params = {{middle, end}};
     if (rest == nullptr) {
       first.name = node.name;
       first.output = node.output;
@@ -242,6 +248,8 @@ class Splitter {
     split.name = node.name;
     split.type = "product_cross";
     split.output = node.output;
+    split.params = node.params;
+    split.params.push_back({layer.weight, layer.bias});
     std::vector<CrossPart> parts;
     for (const Stretch& stretch : change.stretches) {
       const auto found = width_of_.find(stretch.edge);

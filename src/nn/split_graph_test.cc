@@ -62,11 +62,19 @@ struct SplitStep {
     parts.partials = {total.data(), largest.data()};
     parts.has_partials = true;
     parts.weight = static_cast<double>(n);
+    std::vector<double> reported(base.params.size(), NAN);
+    parts.gradients_final = [&](std::span<double> all, Range part) {
+      for (int64_t i = part.begin; i < part.end; ++i) {
+        EXPECT_TRUE(std::isnan(reported[i])) << "gradient " << i << " is final twice";
+        reported[i] = all[i];
+      }
+    };
     auto scratch = base.buffers;
     net->TrainStep(base.batch, {}, base.params.data(), scratch.data(), base.info, base.pool, ws.get(), &parts);
     std::vector<double> sum_grads(total.size()), max_grads(largest.size());
     net->PartialGradients(base.pool, ws.get(), {sum_grads.data(), max_grads.data()});
     dense_grad.assign(Net<double>::dense_grad(*ws), Net<double>::dense_grad(*ws) + base.params.size());
+    EXPECT_EQ(reported, dense_grad) << "told when they were not final, or not told";
     row_grads.clear();
     for (size_t t = 0; t < base.rows.size(); ++t) row_grads.emplace_back(base.rows[t].size(), 0.0);
     for (int r = 0; r < owners; ++r) {

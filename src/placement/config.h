@@ -131,6 +131,7 @@ struct StrategyConfig {
   std::vector<std::pair<std::string, FieldPlacementConfig>> fields;
   std::string input = "auto";
   PlannerConfig planner;
+  std::string first_layer = "auto";
   DenseConfig dense;
   WireConfig wire;
   double timeout_s = 30;
@@ -161,6 +162,12 @@ struct StrategyConfig {
                      "placements need no key of other ranks' samples, else replicated.",
              .choices = {"auto", "replicated", "sharded"}});
     v.Struct("planner", planner, {.text = "What placement auto goes by."});
+    v.Field("first_layer", first_layer,
+            {.text = "What travels where embeddings meet nothing but first layers (des, des_rs, field_a2a): pooled, the "
+                     "pooled embeddings; by_hash, their products with the layers' weights, whose gradients are summed over "
+                     "ranks; by_rows, the same with each field, and its rows of the weights, whole at one rank (field_a2a; "
+                     "des gives every field a home); auto, what sends fewer bytes with the placements that there are.",
+             .choices = {"auto", "pooled", "by_rows", "by_hash"}});
     v.Struct("dense", dense, {.text = "The dense net."});
     v.Struct("wire", wire, {.text = "Number formats of messages; sums are in fp32 either way."});
     v.Field("timeout_s", timeout_s,

@@ -30,6 +30,7 @@ struct VocabularyCost {
   double remote_key_bytes = 0;         // message bytes where every key goes to the owner of its shard (KeyExchange)
   std::vector<double> home_key_bytes;  // [rank]: where all go to this rank
   double rows = 0;                     // rows of the whole run, estimated
+  bool kept_by_shard = false;          // a bound or admission by shard, shared with others: no home (field_a2a)
   // ---- model
   int64_t sum_columns = 0, max_columns = 0;  // partial columns of its fields alone
   std::vector<int> shared;                   // indices of the SharedColumns that its fields add to

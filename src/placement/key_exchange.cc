@@ -68,95 +68,123 @@ KeyExchange::KeyExchange(const data::Schema& schema, std::vector<FieldRoute> rou
       out_(comm->size()),
       in_(comm->size()),
       taken_(comm->size()),
+      others_(comm->size()),
       heads_(comm->size()) {}
 
-void KeyExchange::Encode(const data::Batch& local, const std::vector<std::vector<float>>& coefficients) {
-  const int ranks = comm_->size();
+void KeyExchange::Encode(const data::Batch& local) {
   for (auto& message : out_) message.clear();
-  for (const FieldRoute& route : routes_) {
-    const data::FieldColumn& column = local.fields[route.field];
-    const std::vector<float>& weights = route.coefficients ? coefficients[route.field] : column.weights;
-    const bool bits = schema_.fields[route.field].one_hot;
-    SLUICE_CHECK(!bits || column.one_hot(), "field {} is not one-hot", route.field);
-    for (int r = 0; r < ranks; ++r) {
-      taken_[r].clear();
-      heads_[r].assign(bits ? static_cast<size_t>(local.size + 7) / 8 : 0, 0);
+  for (const FieldRoute& route : routes_) EncodeField(local, route);
+}
+
+void KeyExchange::EncodeField(const data::Batch& local, const FieldRoute& route) {
+  const int ranks = comm_->size();
+  const data::FieldColumn& column = local.fields[route.field];
+  const bool bits = schema_.fields[route.field].one_hot;
+  const bool whole_bags = route.whole_bags && !bits;
+  SLUICE_CHECK(!bits || column.one_hot(), "field {} is not one-hot", route.field);
+  for (int r = 0; r < ranks; ++r) {
+    taken_[r].clear();
+    others_[r].clear();
+    heads_[r].assign(bits ? static_cast<size_t>(local.size + 7) / 8 : 0, 0);
+  }
+  std::vector<uint64_t> counts(ranks);
+  std::vector<int32_t> rank_of;   // of the keys of a whole bag
+  for (int64_t i = 0; i < local.size; ++i) {
+    std::fill(counts.begin(), counts.end(), 0);
+    rank_of.clear();
+    for (int64_t j = column.begin(i); j < column.end(i); ++j) {
+      const int rank = route.owner >= 0 ? route.owner : RankOfKey(column.keys[j], ranks);
+      taken_[rank].push_back(j);
+      ++counts[rank];
+      if (whole_bags) rank_of.push_back(rank);
     }
-    std::vector<uint64_t> counts(ranks);
-    for (int64_t i = 0; i < local.size; ++i) {
-      if (!bits) std::fill(counts.begin(), counts.end(), 0);
-      for (int64_t j = column.begin(i); j < column.end(i); ++j) {
-        const int rank = route.owner >= 0 ? route.owner : RankOfKey(column.keys[j], ranks);
-        taken_[rank].push_back(j);
-        if (bits) {
-          heads_[rank][i / 8] |= static_cast<uint8_t>(1u << (i % 8));
-        } else {
-          ++counts[rank];
-        }
+    for (int r = 0; r < ranks; ++r) {
+      if (bits) {
+        heads_[r][i / 8] |= static_cast<uint8_t>(counts[r] << (i % 8));
+        continue;
       }
-      if (!bits)
-        for (int r = 0; r < ranks; ++r) PutVarint(counts[r], &heads_[r]);
+      PutVarint(counts[r], &heads_[r]);
+      if (!whole_bags || counts[r] == 0) continue;
+      PutVarint(rank_of.size() - counts[r], &heads_[r]);
+      for (size_t k = 0; k < rank_of.size() && !column.weights.empty(); ++k)
+        if (rank_of[k] != r) others_[r].push_back(column.begin(i) + static_cast<int64_t>(k));
     }
-    for (int r = 0; r < ranks; ++r) {
-      const auto head = std::as_bytes(std::span(heads_[r]));
-      out_[r].insert(out_[r].end(), head.begin(), head.end());
-      PutPicked(column.keys, taken_[r], &out_[r]);
-      out_[r].push_back(weights.empty() ? std::byte{0} : std::byte{1});
-      if (!weights.empty()) PutPicked(weights, taken_[r], &out_[r]);
-    }
+  }
+  for (int r = 0; r < ranks; ++r) {
+    const auto head = std::as_bytes(std::span(heads_[r]));
+    out_[r].insert(out_[r].end(), head.begin(), head.end());
+    PutPicked(column.keys, taken_[r], &out_[r]);
+    out_[r].push_back(column.weights.empty() ? std::byte{0} : std::byte{1});
+    if (column.weights.empty()) continue;
+    PutPicked(column.weights, taken_[r], &out_[r]);
+    PutPicked(column.weights, others_[r], &out_[r]);
   }
 }
 
-Status KeyExchange::Decode(int from, int64_t samples, std::span<const std::byte> message, data::Batch* owned) const {
+Status KeyExchange::Decode(int from, int64_t samples, std::span<const std::byte> message, data::Batch* owned,
+                           std::vector<std::vector<int32_t>>* present) const {
+  constexpr uint64_t kMaxOthers = 1 << 24;   // keys of others in one bag
   Cursor cursor(message);
   const auto damaged = [&](int field) {
     return DataLoss("the keys that rank {} sent for field {} are damaged", from, schema_.fields[field].name);
   };
+  std::vector<std::pair<uint64_t, uint64_t>> bags(static_cast<size_t>(samples));   // keys owned, and of others
   for (const FieldRoute& route : routes_) {
     data::FieldColumn& column = owned->fields[route.field];
-    uint64_t total = 0;
-    const auto add = [&](uint64_t count) {
+    const bool one_hot = schema_.fields[route.field].one_hot;
+    const bool whole_bags = route.whole_bags && !one_hot;
+    const std::byte* bits = one_hot ? cursor.Take(static_cast<uint64_t>(samples + 7) / 8, 1) : nullptr;
+    if (one_hot && bits == nullptr) return damaged(route.field);
+    uint64_t total = 0, others = 0;
+    for (int64_t i = 0; i < samples; ++i) {
+      auto& [count, rest] = bags[static_cast<size_t>(i)];
+      count = rest = 0;
+      if (one_hot)
+        count = (static_cast<uint8_t>(bits[i / 8]) >> (i % 8)) & 1u;
+      else if (!cursor.Varint(&count) || count > message.size() ||
+               (whole_bags && count > 0 && (!cursor.Varint(&rest) || rest > kMaxOthers)))
+        return damaged(route.field);
       total += count;
-      column.offsets.push_back(column.offsets.back() + static_cast<int32_t>(count));
-    };
-    if (schema_.fields[route.field].one_hot) {
-      const std::byte* bits = cursor.Take(static_cast<uint64_t>(samples + 7) / 8, 1);
-      if (bits == nullptr) return damaged(route.field);
-      for (int64_t i = 0; i < samples; ++i) add((static_cast<uint8_t>(bits[i / 8]) >> (i % 8)) & 1u);
-    } else {
-      for (int64_t i = 0; i < samples; ++i) {
-        uint64_t count = 0;
-        if (!cursor.Varint(&count) || count > message.size()) return damaged(route.field);
-        add(count);
-      }
+      others += rest;
     }
-    const size_t old = column.keys.size();
+    const size_t old = column.keys.size(), size = old + total + others;
+    if (size > INT32_MAX) return damaged(route.field);
     const std::byte* keys = cursor.Take(total, sizeof(Key));
-    if (keys == nullptr) return damaged(route.field);
-    column.keys.resize(old + total);
-    if (total > 0) std::memcpy(column.keys.data() + old, keys, total * sizeof(Key));
     const std::byte* weighted = cursor.Take(1, 1);
-    if (weighted == nullptr) return damaged(route.field);
-    if (*weighted != std::byte{0}) {
-      const std::byte* weights = cursor.Take(total, sizeof(float));
-      if (weights == nullptr) return damaged(route.field);
-      column.weights.resize(old, 1.0f);   // ranks whose part had no weights
-      column.weights.resize(old + total);
-      if (total > 0) std::memcpy(column.weights.data() + old, weights, total * sizeof(float));
-    } else if (!column.weights.empty()) {
-      column.weights.resize(old + total, 1.0f);
+    if (keys == nullptr || weighted == nullptr) return damaged(route.field);
+    const bool has_weights = *weighted != std::byte{0};
+    const std::byte* weights = has_weights ? cursor.Take(total + others, sizeof(float)) : nullptr;
+    if (has_weights && weights == nullptr) return damaged(route.field);
+    column.keys.resize(size);
+    if (has_weights) column.weights.resize(old, 1.0f);   // ranks whose part had no weights
+    if (has_weights || !column.weights.empty()) column.weights.resize(size, 1.0f);
+    size_t at = old, key = 0, other = total;
+    const auto copy_weight = [&](size_t to, size_t i) {
+      if (has_weights) std::memcpy(&column.weights[to], weights + i * sizeof(float), sizeof(float));
+    };
+    for (const auto& [count, rest] : bags) {
+      for (uint64_t k = 0; k < count; ++k, ++at, ++key) {
+        std::memcpy(&column.keys[at], keys + key * sizeof(Key), sizeof(Key));
+        copy_weight(at, key);
+        if (whole_bags) (*present)[route.field].push_back(static_cast<int32_t>(at));
+      }
+      for (uint64_t k = 0; k < rest; ++k, ++at, ++other) {
+        column.keys[at] = 0;
+        copy_weight(at, other);
+      }
+      column.offsets.push_back(static_cast<int32_t>(at));
     }
   }
   if (!cursor.AtEnd()) return DataLoss("the keys that rank {} sent have bytes left over", from);
   return Status::Ok();
 }
 
-Status KeyExchange::Run(const data::Batch& local, const std::vector<std::vector<float>>& coefficients,
-                        int64_t global_batch, data::Batch* owned) {
+Status KeyExchange::Run(const data::Batch& local, int64_t global_batch, data::Batch* owned,
+                        std::vector<std::vector<int32_t>>* present) {
   const int ranks = comm_->size();
   SLUICE_CHECK(local.size == SamplesOfRank(global_batch, comm_->rank(), ranks).size(),
                "rank {} has {} samples of a batch of {}", comm_->rank(), local.size, global_batch);
-  Encode(local, coefficients);
+  Encode(local);
   std::vector<int64_t> lengths(ranks);
   for (int r = 0; r < ranks; ++r) lengths[r] = static_cast<int64_t>(out_[r].size());
   SLUICE_ASSIGN_OR_RETURN(const auto received, comm_->ExchangeCounts(lengths, comm::Traffic::kInputKeys));
@@ -177,10 +205,14 @@ Status KeyExchange::Run(const data::Batch& local, const std::vector<std::vector<
   owned->first_sample = local.first_sample - SamplesOfRank(global_batch, comm_->rank(), ranks).begin;
   owned->fields.resize(schema_.fields.size());
   for (auto& column : owned->fields) column.offsets.assign(1, 0);
+  present->resize(schema_.fields.size());
+  for (auto& occurrences : *present) occurrences.clear();
   for (int r = 0; r < ranks; ++r)
-    SLUICE_RETURN_IF_ERROR(Decode(r, SamplesOfRank(global_batch, r, ranks).size(), in_[r], owned));
+    SLUICE_RETURN_IF_ERROR(Decode(r, SamplesOfRank(global_batch, r, ranks).size(), in_[r], owned, present));
   // Fields that are not routed hold no key of any sample.
   for (auto& column : owned->fields) column.offsets.resize(static_cast<size_t>(global_batch) + 1, column.offsets.back());
+  for (const FieldRoute& route : routes_)   // every sample's key is here
+    if (route.owner == comm_->rank() && schema_.fields[route.field].one_hot) owned->fields[route.field].offsets.clear();
   return Status::Ok();
 }
 

@@ -2,6 +2,7 @@
 
 #include <atomic>
 #include <map>
+#include <set>
 
 #include <gtest/gtest.h>
 
@@ -58,8 +59,9 @@ TEST_P(KeyExchangeTest, EveryKeyReachesItsOwnerOnceInSampleOrder) {
     KeyExchange exchange(schema, routes, &comm);
     for (int round = 0; round < 2; ++round) {
       data::Batch owned;
+      std::vector<std::vector<int32_t>> present;
       const data::Batch local = MakeBatch(schema, SamplesOfRank(kBatch, comm.rank(), ranks));
-      const Status status = exchange.Run(local, {}, kBatch, &owned);
+      const Status status = exchange.Run(local, kBatch, &owned, &present);
       ASSERT_TRUE(status.ok()) << status.message();
       ASSERT_EQ(owned.size, kBatch);
       EXPECT_EQ(owned.first_sample, 1000);
@@ -89,6 +91,44 @@ TEST_P(KeyExchangeTest, EveryKeyReachesItsOwnerOnceInSampleOrder) {
 
 INSTANTIATE_TEST_SUITE_P(Ranks, KeyExchangeTest, testing::Values(1, 2, 3, 4, 8));
 
+// Every rank that owns a key of a sample knows how many keys the sample has, and the weights of all of them.
+TEST_P(KeyExchangeTest, WholeBagsHoldTheKeysOfOthersToo) {
+  const int ranks = GetParam();
+  const data::Schema schema = TestSchema();
+  const data::Batch whole = MakeBatch(schema, {0, kBatch});
+  comm::RunRankThreads(ranks, std::chrono::seconds(20), [&](comm::Communicator& comm) {
+    KeyExchange exchange(schema, {{.field = 1, .whole_bags = true}, {.field = 2, .whole_bags = true}}, &comm);
+    data::Batch owned;
+    std::vector<std::vector<int32_t>> present;
+    const data::Batch local = MakeBatch(schema, SamplesOfRank(kBatch, comm.rank(), ranks));
+    const Status status = exchange.Run(local, kBatch, &owned, &present);
+    ASSERT_TRUE(status.ok()) << status.message();
+    for (const int f : {1, 2}) {
+      const auto& want = whole.fields[f];
+      const auto& got = owned.fields[f];
+      size_t seen = 0;
+      for (int64_t i = 0; i < kBatch; ++i) {
+        std::vector<Key> mine;
+        std::multiset<float> weights, got_weights;
+        for (int64_t j = want.begin(i); j < want.end(i); ++j) {
+          if (RankOfKey(want.keys[j], ranks) == comm.rank()) mine.push_back(want.keys[j]);
+          if (f == 2) weights.insert(want.weights[j]);
+        }
+        ASSERT_EQ(got.end(i) - got.begin(i), mine.empty() ? 0 : want.end(i) - want.begin(i)) << i;
+        for (const Key key : mine) {
+          ASSERT_LT(seen, present[f].size());
+          EXPECT_EQ(got.keys[static_cast<size_t>(present[f][seen++])], key);
+        }
+        for (int64_t j = got.begin(i); j < got.end(i) && f == 2; ++j) got_weights.insert(got.weights[j]);
+        if (!mine.empty()) {
+          EXPECT_EQ(got_weights, weights);
+        }
+      }
+      EXPECT_EQ(seen, present[f].size());
+    }
+  });
+}
+
 TEST(KeyExchangeBytesTest, PayloadIsTheFormula) {
   const data::Schema schema = TestSchema();
   std::atomic<int64_t> sent{0}, expected{0};
@@ -97,7 +137,8 @@ TEST(KeyExchangeBytesTest, PayloadIsTheFormula) {
     KeyExchange exchange(schema, {{.field = 0}}, &comm);
     const data::Batch local = MakeBatch(schema, SamplesOfRank(kBatch, comm.rank(), kRanks));
     data::Batch owned;
-    ASSERT_TRUE(exchange.Run(local, {}, kBatch, &owned).ok());
+    std::vector<std::vector<int32_t>> present;
+    ASSERT_TRUE(exchange.Run(local, kBatch, &owned, &present).ok());
     int64_t foreign = 0;
     for (const Key key : local.fields[0].keys) foreign += RankOfKey(key, kRanks) != comm.rank();
     // To each other rank: the length, a bit per sample, the keys and the byte that says "no weights".

@@ -30,6 +30,7 @@ double RowMemory(const VocabularyCost& vocabulary) {
 }
 
 bool MayHaveHome(const PlanInput& input, size_t v) {
+  if (input.vocabularies[v].kept_by_shard) return false;
   return input.largest_home <= 0 || RowMemory(input.vocabularies[v]) <= input.largest_home;
 }
 
@@ -307,6 +308,7 @@ std::string ReasonOf(const PlanInput& input, const PlanOptions& options, const P
 }
 
 std::string WhyNoHome(const PlanInput& input, size_t v) {
+  if (input.vocabularies[v].kept_by_shard) return "its table bounds or admits rows by shard, over all its vocabularies";
   const std::string rows = Mebibytes(RowMemory(input.vocabularies[v]));
   return MayHaveHome(input, v)
              ? fmt::format("its {} do not fit one rank of {}", rows, Mebibytes(input.memory_per_rank))

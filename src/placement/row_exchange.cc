@@ -3,6 +3,10 @@
 #include <algorithm>
 #include <cstring>
 #include <span>
+#include <type_traits>
+#include <utility>
+
+#include "base/bf16.h"
 
 namespace sluice::placement {
 
@@ -31,13 +35,34 @@ std::vector<int64_t> RowExchange<T>::Plan(const std::vector<int64_t>& begin, con
 template <class T>
 Status RowExchange<T>::Exchange(const std::vector<int64_t>& out_sizes, const std::vector<int64_t>& in_sizes,
                                 comm::Traffic traffic) {
-  std::vector<std::span<const std::byte>> send;
-  std::vector<std::span<std::byte>> receive;
+  const bool bf16 = std::is_same_v<T, float> && wire_ == comm::Wire::kBf16;
+  const auto self = static_cast<size_t>(comm_->rank());
+  std::vector<std::span<const std::byte>> send(out_.size());
+  std::vector<std::span<std::byte>> receive(in_.size());
+  wire_out_.resize(out_.size());
+  wire_in_.resize(in_.size());
   for (size_t r = 0; r < out_.size(); ++r) {
-    send.push_back(std::as_bytes(std::span(out_[r].data(), static_cast<size_t>(out_sizes[r]))));
-    receive.push_back(std::as_writable_bytes(std::span(in_[r].data(), static_cast<size_t>(in_sizes[r]))));
+    if (r == self) continue;
+    if constexpr (std::is_same_v<T, float>) {
+      if (bf16) {
+        wire_out_[r].resize(static_cast<size_t>(out_sizes[r]));
+        wire_in_[r].resize(static_cast<size_t>(in_sizes[r]));
+        FloatToBf16(out_[r].data(), wire_out_[r].data(), out_sizes[r]);
+        send[r] = std::as_bytes(std::span(wire_out_[r]));
+        receive[r] = std::as_writable_bytes(std::span(wire_in_[r]));
+        continue;
+      }
+    }
+    send[r] = std::as_bytes(std::span(out_[r].data(), static_cast<size_t>(out_sizes[r])));
+    receive[r] = std::as_writable_bytes(std::span(in_[r].data(), static_cast<size_t>(in_sizes[r])));
   }
-  return comm_->AllToAll(send, receive, traffic);
+  SLUICE_RETURN_IF_ERROR(comm_->AllToAll(send, receive, traffic));
+  if constexpr (std::is_same_v<T, float>) {
+    for (size_t r = 0; bf16 && r < in_.size(); ++r)
+      if (r != self) Bf16ToFloat(wire_in_[r].data(), in_[r].data(), in_sizes[r]);
+  }
+  std::swap(in_[self], out_[self]);
+  return Status::Ok();
 }
 
 template <class T>

@@ -22,13 +22,15 @@ struct TableRows {
 };
 
 // Brings rows from their owners to the ranks whose samples read them, and summed gradients back.
-// Wire         one message to each rank for all tables: rows only, in the order of RowRoutes.
+// Wire         one message to each rank for all tables: rows only, in the order of RowRoutes; as bf16 where `wire` says so
+//              and T is float. What a rank asks of itself is not rounded.
 // Semantics    Push sums in rank order: the result does not depend on timing. T: float, double, int64_t.
-// Distributed  collective; one all-to-all each. U rows that live elsewhere: U * sum of dims * sizeof(T) bytes each way.
+// Distributed  collective; one all-to-all each. U rows that live elsewhere: U * sum of dims * sizeof(T) bytes (2 each
+//              as bf16) each way.
 template <class T>
 class RowExchange {
  public:
-  explicit RowExchange(comm::Communicator* comm) : comm_(comm) {}
+  RowExchange(comm::Communicator* comm, comm::Wire wire) : comm_(comm), wire_(wire) {}
 
   // owned -> mine.
   Status Pull(const RowRoutes& routes, const std::vector<TableRows<T>>& tables, ThreadPool& pool);
@@ -50,8 +52,10 @@ class RowExchange {
   Status Exchange(const std::vector<int64_t>& out_sizes, const std::vector<int64_t>& in_sizes, comm::Traffic traffic);
 
   comm::Communicator* comm_;
+  comm::Wire wire_;
   std::vector<Part> ask_parts_, give_parts_;
   std::vector<std::vector<T>> out_, in_;
+  std::vector<std::vector<uint16_t>> wire_out_, wire_in_;
 };
 
 }  // namespace sluice::placement

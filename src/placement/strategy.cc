@@ -4,6 +4,8 @@
 #include <numeric>
 #include <utility>
 
+#include <fmt/format.h>
+
 #include "embedding/virtual_ids.h"
 
 namespace sluice::placement {
@@ -54,6 +56,19 @@ std::optional<Placement> Strategy::pure() const {
 
 bool Strategy::uses(Placement placement) const {
   return std::find(of_vocabulary.begin(), of_vocabulary.end(), placement) != of_vocabulary.end();
+}
+
+std::string ToText(const Strategy& strategy) {
+  std::string text;
+  if (const auto pure = strategy.pure()) {
+    text = PlacementName(*pure);
+  } else {
+    for (const Placement placement : kPlacements) {
+      const auto n = std::count(strategy.of_vocabulary.begin(), strategy.of_vocabulary.end(), placement);
+      if (n > 0) text += fmt::format("{}{} of {} vocabularies", text.empty() ? "" : ", ", PlacementName(placement), n);
+    }
+  }
+  return text + (strategy.sharded_input ? ", input sharded" : ", input replicated");
 }
 
 Strategy Uniform(Placement placement, int num_vocabularies) {
@@ -162,7 +177,8 @@ Result<Strategy> Settle(const StrategyConfig& config, const data::Schema& schema
   }
   for (int& home : strategy.home) home = home < num_ranks ? home : -1;
   BalanceHomes(costs, num_ranks, &strategy);
-  strategy.sharded_input = config.input == "sharded";
+  strategy.sharded_input =
+      config.input == "sharded" || (config.input == "auto" && strategy.pure() == Placement::kRowsA2a);
   if (strategy.replicated && strategy.sharded_input)
     return InvalidArgument("strategy.input: sharded does not go with a replicated dense net, which needs all samples on "
                            "every rank");

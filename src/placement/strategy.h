@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <optional>
+#include <string>
 #include <vector>
 
 #include "base/status.h"
@@ -36,6 +37,9 @@ struct Strategy {
   // Whether some rank computes partials of samples that are not its own.
   bool owner_computes() const { return replicated || uses(Placement::kDesRs) || uses(Placement::kFieldA2a); }
 };
+
+// One line for logs: the placement, or how many vocabularies have which, and how input is read.
+std::string ToText(const Strategy& strategy);
 
 // What a planner chose, or a default: `placement` for every vocabulary; kDes means a replicated dense net.
 Strategy Uniform(Placement placement, int num_vocabularies);

@@ -28,6 +28,15 @@ struct TrainOptions {
   int ranks = 1;                   // threads of this process as ranks; each gets its share of `threads`
 };
 
+// What one of several ranks ended with.
+struct RankShare {
+  int64_t rows = 0;
+  int64_t table_bytes = 0;   // memory of its tables
+  int64_t sent_bytes = 0;    // payload; evaluations left out
+};
+// The largest of the ranks' numbers over their mean; 1 is even.
+double Skew(const std::vector<RankShare>& shares, int64_t RankShare::*number);
+
 struct TrainReport {
   std::string run_dir;
   std::string checkpoint;          // path of the last checkpoint written, or empty
@@ -55,6 +64,7 @@ struct TrainReport {
   // Payload by kind of traffic, summed over ranks; one process sends nothing.
   std::map<std::string, double> bytes_per_sample;
   std::map<std::string, double> predicted_bytes_per_sample;   // by the planner, without control; empty: one process
+  std::vector<RankShare> shares;   // [ranks]; empty: one process
   std::string ToText() const;      // the lines at the end of a run
 };
 

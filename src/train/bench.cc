@@ -6,6 +6,7 @@
 #include <cmath>
 #include <limits>
 #include <filesystem>
+#include <optional>
 
 #include <fmt/format.h>
 
@@ -13,6 +14,7 @@
 #include "base/log.h"
 #include "base/simd.h"
 #include "data/open.h"
+#include "data/sliced_source.h"
 #include "data/synth.h"
 #include "metric/histogram_auc.h"
 #include "placement/ownership.h"
@@ -22,6 +24,7 @@
 #include "train/bench_workload.h"
 #include "train/host_stage.h"
 #include "train/model_state.h"
+#include "train/rank_context.h"
 #include "train/roofline.h"
 #include "train/stopwatch.h"
 #include "train/worker.h"
@@ -116,23 +119,21 @@ Status Bencher::SettleStrategy() {
   const placement::StrategyConfig& config = config_.strategy;
   SLUICE_ASSIGN_OR_RETURN(const auto named, placement::NamedPlacements(config, state_->schema));
   if (std::find(named.begin(), named.end(), std::nullopt) != named.end())
-    return InvalidArgument("strategy.placement: a bench of several ranks needs one of {}", "des, des_rs, rows_a2a");
-  SLUICE_ASSIGN_OR_RETURN(context_.strategy,
-                          placement::Settle(config, state_->schema, context_.ranks->size(),
-                                            placement::Uniform(*named[0], state_->tables->ids().num_vocabularies())));
-  if (!context_.strategy.pure() || context_.strategy.uses(placement::Placement::kFieldA2a) ||
-      context_.strategy.sharded_input)
-    return InvalidArgument("strategy: a mix of placements, field_a2a and sharded input are not offered");
-  context_.dense = {.bucket_bytes = config.dense.bucket_kib << 10,
-                    .overlap = config.dense.overlap,
-                    .wire = context_.strategy.dense_gradients};
-  return Status::Ok();
+    return InvalidArgument("strategy.placement: a bench of several ranks needs one of {}",
+                           "des, des_rs, field_a2a, rows_a2a");
+  SLUICE_ASSIGN_OR_RETURN(
+      context_.strategy,
+      placement::Settle(config, state_->schema, context_.ranks->size(),
+                        placement::Uniform(placement::Placement::kDes, state_->tables->ids().num_vocabularies())));
+  return PrepareRanks(config_, context_.ranks->leads(), &context_, state_.get());
 }
 
 void Bencher::FillTables(const BenchWorkload& workload) {
   constexpr int64_t kRows = 8192;
   WorkingSet set;
   set.batch.fields.resize(workload.schema().fields.size());
+  std::optional<placement::Ownership> ownership;
+  if (ranks() != nullptr) ownership.emplace(context_.strategy, context_.ranks->rank(), context_.ranks->size());
   for (int64_t begin = 0; begin < config_.bench.rows_per_field; begin += kRows) {
     const int64_t end = std::min(config_.bench.rows_per_field, begin + kRows);
     set.batch.size = end - begin;
@@ -141,7 +142,7 @@ void Bencher::FillTables(const BenchWorkload& workload) {
       keys.clear();
       for (int64_t i = begin; i < end; ++i) {
         const Key key = workload.KeyOf(f, i);
-        if (ranks() == nullptr || placement::RankOfKey(key, context_.ranks->size()) == context_.ranks->rank())
+        if (!ownership || ownership->OfKey(state_->tables->ids().vocabulary_of_field(f), key) == ownership->rank())
           keys.push_back(key);
       }
     }
@@ -235,16 +236,19 @@ void Bencher::AddRound(const Tally& tally) {
 
 Status Bencher::OnMemory() {
   const BenchWorkload workload(config_.bench, config_.train.batch_size, static_cast<uint64_t>(config_.seed));
-  CyclingSource source(&workload);
   Stopwatch start;
   SLUICE_RETURN_IF_ERROR(NewModel(workload.schema()));
-  SLUICE_RETURN_IF_ERROR(Train(&source, 1, 0, nullptr));
+  std::unique_ptr<data::BatchSource> source = std::make_unique<CyclingSource>(&workload);
+  if (context_.strategy.sharded_input)
+    source = std::make_unique<data::SelectingSource>(std::move(source),
+                                                     data::Slice{context_.ranks->rank(), context_.ranks->size()});
+  SLUICE_RETURN_IF_ERROR(Train(source.get(), 1, 0, nullptr));
   report_.first_step_s = start.Elapsed();
   if (config_.bench.fill_tables) FillTables(workload);
-  if (config_.bench.warmup_steps > 0) SLUICE_RETURN_IF_ERROR(Train(&source, config_.bench.warmup_steps, 0, nullptr));
+  if (config_.bench.warmup_steps > 0) SLUICE_RETURN_IF_ERROR(Train(source.get(), config_.bench.warmup_steps, 0, nullptr));
   for (int64_t round = 0; round < config_.bench.rounds; ++round) {
     Tally tally;
-    SLUICE_RETURN_IF_ERROR(Train(&source, 0, std::max(1e-3, config_.bench.seconds), &tally));
+    SLUICE_RETURN_IF_ERROR(Train(source.get(), 0, std::max(1e-3, config_.bench.seconds), &tally));
     AddRound(tally);
   }
   return Status::Ok();

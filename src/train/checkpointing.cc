@@ -2,6 +2,7 @@
 
 #include <cstring>
 #include <filesystem>
+#include <map>
 #include <span>
 #include <utility>
 
@@ -106,22 +107,27 @@ Status WriteModel(checkpoint::CheckpointWriter* writer, const CheckpointHeader& 
   return progressive != nullptr ? progressive->Save(file, "progressive") : Status::Ok();
 }
 
+// `ownership` null: one process.
 template <class T>
-Status WriteTables(checkpoint::CheckpointWriter* writer, const ModelState<T>& state, int rank,
-                   const std::vector<int64_t>& total_rows) {
+Status WriteTables(checkpoint::CheckpointWriter* writer, const ModelState<T>& state,
+                   const placement::Ownership* ownership, const std::vector<int64_t>& total_rows) {
   for (int t = 0; t < state.tables->size(); ++t) {
     std::string name = "table-" + std::to_string(t);
     std::string prefix = "table/" + state.tables->need(t).name;
-    if (rank > 0) name += "-rank-" + std::to_string(rank);
+    if (ownership != nullptr && ownership->rank() > 0) name += "-rank-" + std::to_string(ownership->rank());
     SLUICE_ASSIGN_OR_RETURN(auto file, writer->OpenFile(name));
-    if (rank < 0) {
+    if (ownership == nullptr) {
       SLUICE_RETURN_IF_ERROR(state.tables->table(t).Save(file, prefix));
     } else {
-      RankSections sections(file, prefix, rank);
+      RankSections sections(file, prefix, *ownership);
       SLUICE_RETURN_IF_ERROR(state.tables->table(t).Save(&sections, prefix, total_rows[static_cast<size_t>(t)]));
     }
   }
   return Status::Ok();
+}
+
+placement::Ownership OwnershipOf(const RankContext& context) {
+  return placement::Ownership(context.strategy, context.ranks->rank(), context.ranks->size());
 }
 
 std::map<std::string, std::string> ManifestValues(const Progress& progress) {
@@ -131,7 +137,9 @@ std::map<std::string, std::string> ManifestValues(const Progress& progress) {
 // What rank 0 does of a checkpoint by several; `texts` are the others' sections or failures.
 template <class T>
 Result<std::string> SaveByRanks(const std::string& folder, const CheckpointHeader& header, const ModelState<T>& state,
-                                const metric::ProgressiveEvaluator* progressive, placement::Ranks* ranks) {
+                                const metric::ProgressiveEvaluator* progressive, const RankContext& context) {
+  placement::Ranks* const ranks = context.ranks;
+  const placement::Ownership ownership = OwnershipOf(context);
   std::unique_ptr<checkpoint::CheckpointWriter> writer;
   Result<std::string> path = std::string();
   if (ranks->leads()) {
@@ -150,7 +158,7 @@ Result<std::string> SaveByRanks(const std::string& folder, const CheckpointHeade
   SLUICE_RETURN_IF_ERROR(
       ranks->control().AllReduce<int64_t>(total_rows, comm::ReduceOp::kSum, comm::Traffic::kControl));
   Status status = ranks->leads() ? WriteModel(writer.get(), header, state, progressive) : Status::Ok();
-  if (status.ok()) status = WriteTables(writer.get(), state, ranks->rank(), total_rows);
+  if (status.ok()) status = WriteTables(writer.get(), state, &ownership, total_rows);
   std::string sections;
   if (status.ok() && !ranks->leads()) {
     auto finished = writer->FinishFiles();
@@ -176,11 +184,11 @@ Result<std::string> SaveByRanks(const std::string& folder, const CheckpointHeade
 template <class T>
 Result<std::string> SaveCheckpoint(const std::string& folder, const CheckpointHeader& header,
                                    const ModelState<T>& state, const metric::ProgressiveEvaluator* progressive,
-                                   placement::Ranks* ranks) {
-  if (ranks != nullptr) return SaveByRanks(folder, header, state, progressive, ranks);
+                                   const RankContext* ranks) {
+  if (ranks != nullptr) return SaveByRanks(folder, header, state, progressive, *ranks);
   SLUICE_ASSIGN_OR_RETURN(auto writer, checkpoint::CheckpointWriter::Create(folder, header.progress.step));
   SLUICE_RETURN_IF_ERROR(WriteModel(writer.get(), header, state, progressive));
-  SLUICE_RETURN_IF_ERROR(WriteTables(writer.get(), state, -1, {}));
+  SLUICE_RETURN_IF_ERROR(WriteTables<T>(writer.get(), state, nullptr, {}));
   return writer->Commit(ManifestValues(header.progress));
 }
 
@@ -197,7 +205,28 @@ Result<CheckpointHeader> ReadHeader(const checkpoint::CheckpointReader& reader) 
 }
 
 template <class T>
-Status LoadServerState(const checkpoint::CheckpointReader& reader, ModelState<T>* state, int server, int servers) {
+Status LoadTable(const checkpoint::CheckpointReader& reader, int table, const embedding::LoadOptions& options,
+                 const RankContext* ranks, ModelState<T>* state) {
+  const std::string prefix = "table/" + state->tables->need(table).name;
+  if (ranks == nullptr) return state->tables->table(table).Load(reader, prefix, options);
+  const placement::Ownership ownership = OwnershipOf(*ranks);
+  std::map<uint64_t, int> vocabulary_of_salt;
+  for (int f = 0; f < state->schema.num_fields(); ++f)
+    vocabulary_of_salt[state->schema.fields[static_cast<size_t>(f)].salt] = state->tables->ids().vocabulary_of_field(f);
+  embedding::LoadOptions mine = options;
+  mine.all_shards = false;
+  mine.owns = [&](uint64_t salt, int shard) {
+    const auto vocabulary = vocabulary_of_salt.find(salt);
+    const int owner =
+        vocabulary == vocabulary_of_salt.end() ? ownership.OfShard(shard) : ownership.Of(vocabulary->second, shard);
+    return owner == ownership.rank();
+  };
+  return state->tables->table(table).Load(OwnedSections(reader, prefix, ownership), prefix, mine);
+}
+
+// All but the rows.
+template <class T>
+Status LoadModel(const checkpoint::CheckpointReader& reader, ModelState<T>* state) {
   SLUICE_ASSIGN_OR_RETURN(const std::string theirs, ReadText(reader, "model.json"));
   try {
     SLUICE_RETURN_IF_ERROR(Compare(Json::parse(theirs), Json::parse(DescribeModel(*state)), reader.path()));
@@ -207,26 +236,34 @@ Status LoadServerState(const checkpoint::CheckpointReader& reader, ModelState<T>
   SLUICE_RETURN_IF_ERROR(ReadBuffer(reader, "dense/params", &state->params));
   SLUICE_RETURN_IF_ERROR(ReadBuffer(reader, "dense/slots", &state->slots));
   SLUICE_RETURN_IF_ERROR(ReadBuffer(reader, "dense/buffers", &state->buffers));
+  return Status::Ok();
+}
+
+template <class T>
+Status LoadServerState(const checkpoint::CheckpointReader& reader, ModelState<T>* state, int server, int servers) {
+  SLUICE_RETURN_IF_ERROR(LoadModel(reader, state));
+  const placement::Ownership ownership({}, server, servers);
   for (int t = 0; t < state->tables->size(); ++t) {
     const std::string prefix = "table/" + state->tables->need(t).name;
-    if (servers == 1)
-      SLUICE_RETURN_IF_ERROR(state->tables->table(t).Load(reader, prefix));
-    else
-      SLUICE_RETURN_IF_ERROR(state->tables->table(t).Load(OwnedSections(reader, prefix, server, servers), prefix,
-                                                          {.all_shards = false}));
+    SLUICE_RETURN_IF_ERROR(state->tables->table(t).Load(OwnedSections(reader, prefix, ownership), prefix,
+                                                        {.all_shards = servers == 1}));
   }
   return Status::Ok();
 }
 
 template <class T>
-Status LoadState(const checkpoint::CheckpointReader& reader, ModelState<T>* state, placement::Ranks* ranks) {
-  return ranks == nullptr ? LoadServerState(reader, state, 0, 1) : LoadServerState(reader, state, ranks->rank(), ranks->size());
+Status LoadState(const checkpoint::CheckpointReader& reader, ModelState<T>* state, const RankContext* ranks) {
+  SLUICE_RETURN_IF_ERROR(LoadModel(reader, state));
+  for (int t = 0; t < state->tables->size(); ++t) SLUICE_RETURN_IF_ERROR(LoadTable(reader, t, {}, ranks, state));
+  return Status::Ok();
 }
 
 template <class T>
 Status WriteServerTables(checkpoint::CheckpointWriter* writer, const ModelState<T>& state, int server,
                          const std::vector<int64_t>& total_rows) {
-  return WriteTables(writer, state, server, total_rows);
+  // Whole shards, and those of this server alone are there.
+  const placement::Ownership ownership({}, server, server + 1);
+  return WriteTables(writer, state, &ownership, total_rows);
 }
 
 template <class T>
@@ -252,8 +289,7 @@ template <class T>
 void CaptureSchedules(ModelState<T>& state, Progress* progress) {
   progress->dense_schedule = state.schedule.state();
   progress->table_schedules.clear();
-  for (int t = 0; t < state.tables->size(); ++t)
-    progress->table_schedules.push_back(state.tables->schedule(t).state());
+  for (int t = 0; t < state.tables->size(); ++t) progress->table_schedules.push_back(state.tables->schedule(t).state());
 }
 
 template <class T>
@@ -276,15 +312,19 @@ Result<std::string> FindModel(const std::string& path) {
 template std::string DescribeModel(const ModelState<float>&);
 template std::string DescribeModel(const ModelState<double>&);
 template Result<std::string> SaveCheckpoint(const std::string&, const CheckpointHeader&, const ModelState<float>&,
-                                            const metric::ProgressiveEvaluator*, placement::Ranks*);
+                                            const metric::ProgressiveEvaluator*, const RankContext*);
 template Result<std::string> SaveCheckpoint(const std::string&, const CheckpointHeader&, const ModelState<double>&,
-                                            const metric::ProgressiveEvaluator*, placement::Ranks*);
+                                            const metric::ProgressiveEvaluator*, const RankContext*);
 template void CaptureSchedules(ModelState<float>&, Progress*);
 template void CaptureSchedules(ModelState<double>&, Progress*);
 template void RestoreSchedules(const Progress&, ModelState<float>*);
 template void RestoreSchedules(const Progress&, ModelState<double>*);
-template Status LoadState(const checkpoint::CheckpointReader&, ModelState<float>*, placement::Ranks*);
-template Status LoadState(const checkpoint::CheckpointReader&, ModelState<double>*, placement::Ranks*);
+template Status LoadTable(const checkpoint::CheckpointReader&, int, const embedding::LoadOptions&, const RankContext*,
+                          ModelState<float>*);
+template Status LoadTable(const checkpoint::CheckpointReader&, int, const embedding::LoadOptions&, const RankContext*,
+                          ModelState<double>*);
+template Status LoadState(const checkpoint::CheckpointReader&, ModelState<float>*, const RankContext*);
+template Status LoadState(const checkpoint::CheckpointReader&, ModelState<double>*, const RankContext*);
 
 template Status LoadServerState(const checkpoint::CheckpointReader&, ModelState<float>*, int, int);
 template Status WriteServerTables(checkpoint::CheckpointWriter*, const ModelState<float>&, int, const std::vector<int64_t>&);

@@ -9,16 +9,16 @@
 #include "checkpoint/checkpoint_writer.h"
 #include "data/features.h"
 #include "metric/progressive.h"
-#include "placement/ranks.h"
 #include "train/config.h"
 #include "train/model_state.h"
 #include "train/progress.h"
+#include "train/rank_keys.h"
 
 namespace sluice::train {
 
 // Everything in a checkpoint that does not depend on the scalar type.
 struct CheckpointHeader {
-  RunConfig config;               // with the features resolved
+  RunConfig config;  // with the features resolved
   data::FittedFeatures features;
   Progress progress;
   bool fp64 = false;
@@ -28,20 +28,26 @@ struct CheckpointHeader {
 // parameters, widths of the tables); dense/{params,slots,buffers}; table/<name>/...; progressive/...
 //
 // Writes one consistent cut as `<folder>/step-...` and returns its path. REQUIRES: nothing in flight.
-// `progressive` may be null. With several ranks (`ranks` not null) collective: every rank writes the shards that it owns
+// `progressive` may be null. With several ranks (`ranks` not null) collective: every rank writes the rows that it owns
 // into one folder, which all must reach; rank 0 writes the rest and commits. A failure of one is the failure of all.
 template <class T>
 Result<std::string> SaveCheckpoint(const std::string& folder, const CheckpointHeader& header,
                                    const ModelState<T>& state, const metric::ProgressiveEvaluator* progressive,
-                                   placement::Ranks* ranks = nullptr);
+                                   const RankContext* ranks = nullptr);
+
+// The rows of table `table` of a state from a checkpoint; with several ranks those that this one owns, however they
+// were placed when it was written.
+template <class T>
+Status LoadTable(const checkpoint::CheckpointReader& reader, int table, const embedding::LoadOptions& options,
+                 const RankContext* ranks, ModelState<T>* state);
 
 Result<CheckpointHeader> ReadHeader(const checkpoint::CheckpointReader& reader);
 
 // Fills a new state from a checkpoint of the same model. Errors: kInvalidArgument naming the first parameter or table
 // that differs; kDataLoss.
-// With several ranks only the rows that this one owns.
+// With several ranks only the rows that this one owns, however they were placed when it was written.
 template <class T>
-Status LoadState(const checkpoint::CheckpointReader& reader, ModelState<T>* state, placement::Ranks* ranks = nullptr);
+Status LoadState(const checkpoint::CheckpointReader& reader, ModelState<T>* state, const RankContext* ranks = nullptr);
 
 // ---- parameter servers: processes that write one checkpoint together and are no ranks of one communicator. Server
 // `server` of `servers` has its shards of the tables.

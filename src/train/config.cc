@@ -23,8 +23,11 @@ void RunConfig::Visit(config::Visitor& v) {
           {.text = "Arithmetic of the dense net: bf16 products with fp32 masters and sums (where the processor "
                    "multiplies bf16 faster), fp32, or fp64 (plain loops, for tests).",
            .choices = {"fp32", "bf16", "fp64"}});
-  v.Field("threads", threads, {.text = "Threads that compute; 0: as many as this process may use.", .min = 0,
-                               .max = 1024, .performance_only = true});
+  v.Field("threads", threads,
+          {.text = "Threads that compute; 0: as many as this process may use.",
+           .min = 0,
+           .max = 1024,
+           .performance_only = true});
   v.Struct("data", data, {.text = "Where samples come from and how they are read."});
   v.Map("features", features,
         {.text = "Columns that the model reads, in order; C{1..26} stands for 26 names. Follows from the data's format "
@@ -34,7 +37,8 @@ void RunConfig::Visit(config::Visitor& v) {
   v.Struct("optimizer", optimizer, {.text = "Optimizer of the dense parameters; tables choose their own."});
   v.Struct("train", train, {.text = "The training loop."});
   v.Struct("strategy", strategy, {.text = "How several ranks share the work; see docs/algorithms/des.md."});
-  v.Struct("service", service, {.text = "Parameter servers and their clients; see docs/algorithms/parameter-service.md."});
+  v.Struct("service", service,
+           {.text = "Parameter servers and their clients; see docs/algorithms/parameter-service.md."});
   v.Struct("checkpoint", checkpoint, {.text = "Checkpoints, resuming and warm start."});
   v.Struct("log", log, {.text = "What a run reports while it goes."});
   v.Struct("bench", bench, {.text = "Workload of `sluice bench`."});
@@ -46,8 +50,9 @@ Status Validate(const RunConfig& config) {
   if (config.train.early_stopping.patience > 0 && config.data.eval.empty() && config.data.split.kind == "none")
     return InvalidArgument("train.early_stopping.patience: needs held-out data; set data.eval or data.split.kind");
   if (config.model.loss == "bce" && (config.data.label_min < 0 || config.data.label_max > 1))
-    return InvalidArgument("model.loss: bce needs labels in [0, 1], and data.label_min to data.label_max is [{}, {}]; use mse",
-                           config.data.label_min, config.data.label_max);
+    return InvalidArgument(
+        "model.loss: bce needs labels in [0, 1], and data.label_min to data.label_max is [{}, {}]; use mse",
+        config.data.label_min, config.data.label_max);
   if (config.checkpoint.resume.empty())
     return InvalidArgument("checkpoint.resume: auto, never, or the path of a checkpoint");
   return placement::Validate(config.strategy);
@@ -55,23 +60,24 @@ Status Validate(const RunConfig& config) {
 
 Status ValidateForRanks(const RunConfig& config) {
   if (config.strategy.placement == "local")
-    return InvalidArgument("strategy.placement: local is one process; with several ranks choose another placement, or auto");
+    return InvalidArgument(
+        "strategy.placement: local is one process; with several ranks choose another placement, or auto");
   const placement::WireConfig& wire = config.strategy.wire;
   if (config.deterministic && (wire.partials != "fp32" || wire.rows != "fp32" || wire.dense_gradients != "fp32"))
-    return InvalidArgument("strategy.wire: bf16 does not go with deterministic: true, since one rank sends nothing and so "
-                           "rounds nothing");
+    return InvalidArgument(
+        "strategy.wire: bf16 does not go with deterministic: true, since one rank sends nothing and so "
+        "rounds nothing");
   if (config.precision == "fp64" && (wire.partials != "fp32" || wire.rows != "fp32" || wire.dense_gradients != "fp32"))
     return InvalidArgument("strategy.wire: bf16 does not go with precision fp64");
   for (const std::string& path : config.data.train)
-    if (path == "-") return InvalidArgument("data.train: every rank reads the data, which standard input does not allow");
-  if (!config.checkpoint.init_from.empty())
-    return InvalidArgument("checkpoint.init_from: a warm start is not offered with several ranks; start with one process, "
-                           "and go on from its checkpoint with more");
+    if (path == "-")
+      return InvalidArgument("data.train: every rank reads the data, which standard input does not allow");
   for (const auto& [name, table] : config.tables)
     if (table.admission.kind != "none" && table.on_missing == "default")
-      return InvalidArgument("tables.{}.on_missing: default (one learned row for all keys without one) is not offered with "
-                             "several ranks and admission; use init or zero",
-                             name);
+      return InvalidArgument(
+          "tables.{}.on_missing: default (one learned row for all keys without one) is not offered with "
+          "several ranks and admission; use init or zero",
+          name);
   return Status::Ok();
 }
 

@@ -18,6 +18,7 @@ Status ScoreSource(ModelState<T>* state, data::BatchSource* source, ThreadPool* 
   host_options.queue_depth = options.queue_depth;
   host_options.ranks = options.ranks;
   host_options.remote = options.remote;
+  host_options.needs_labels = true;
   WorkerOptions<T> worker_options;
   worker_options.ranks = options.ranks;
   worker_options.remote = options.remote;

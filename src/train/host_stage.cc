@@ -34,7 +34,8 @@ HostStage<T>::HostStage(data::BatchSource* source, TableSet<T>* tables, ThreadPo
     sets_.push_back(std::make_unique<WorkingSet>());
     free_.Push(sets_.back().get());
   }
-  if (options_.ranks != nullptr) rank_keys_ = std::make_unique<RankKeys>(source->schema(), *options_.ranks);
+  if (options_.ranks != nullptr)
+    rank_keys_ = std::make_unique<RankKeys>(source->schema(), *options_.ranks, options_.needs_labels);
   if (!options_.overlap) return;
   Start(&read_status_, &reader_, &HostStage::ProduceRead, [this] { read_.Close(); });
   Start(&status_, &resolver_, &HostStage::ProduceResolved, [this] { ready_.Close(); });

@@ -37,6 +37,7 @@ struct HostStageOptions {
   const RankContext* ranks = nullptr;   // null: one process
   RemoteStep<T>* remote = nullptr;      // where rows live on parameter servers; they are asked for in place of resolved
   LeasedSource* leases = nullptr;       // with it, in training: the source
+  bool needs_labels = false;            // with several ranks: of the global batch, on every rank
 };
 
 // Stages 1 and 2: reads batches, makes their keys unique and resolves their rows, ahead of the worker by at most

@@ -38,9 +38,9 @@ Result<std::unique_ptr<ModelState<T>>> ModelState<T>::Make(const RunConfig& conf
   auto rule = optim::MakeRule(config.optimizer);
   if (!rule.ok()) return rule.status().WithContext("optimizer");
   state->rule = *rule;
-  SLUICE_ASSIGN_OR_RETURN(const nn::NetSpec spec,
+  SLUICE_ASSIGN_OR_RETURN(state->spec,
                           nn::ExpandModel(config.model, schema, PrecisionOf(config), config.deterministic));
-  SLUICE_ASSIGN_OR_RETURN(state->net, nn::Net<T>::Build(spec, schema));
+  SLUICE_ASSIGN_OR_RETURN(state->net, nn::Net<T>::Build(state->spec, schema));
   const uint64_t seed = static_cast<uint64_t>(config.seed);
   SLUICE_ASSIGN_OR_RETURN(
       state->tables, TableSet<T>::Make(
@@ -62,6 +62,14 @@ Result<std::unique_ptr<ModelState<T>>> ModelState<T>::Make(const RunConfig& conf
   state->slots.Resize(optim::NumSpanSlots(state->rule.kind, net.params().size()));
   optim::InitSpanSlots(state->rule, state->slots.data(), net.params().size());
   return state;
+}
+
+template <class T>
+Status ModelState<T>::TakeForm(nn::PartialForm form) {
+  SLUICE_ASSIGN_OR_RETURN(auto built, nn::Net<T>::Build(spec, schema, form));
+  SLUICE_CHECK(built->params().size() == params.size(), "{} parameters, not {}", built->params().size(), params.size());
+  net = std::move(built);
+  return Status::Ok();
 }
 
 template <class T>

@@ -25,7 +25,11 @@ struct ModelState {
   // Parameters and tables as new: functions of config.seed. Errors: kInvalidArgument naming the setting.
   static Result<std::unique_ptr<ModelState>> Make(const RunConfig& config, const data::Schema& schema);
 
+  // Exchanges the net for one in another form, with the same parameters and tables. Errors: as nn::Net::Build.
+  Status TakeForm(nn::PartialForm form);
+
   data::Schema schema;
+  nn::NetSpec spec;
   std::unique_ptr<nn::Net<T>> net;
   std::unique_ptr<TableSet<T>> tables;
   AlignedBuffer<T> params;    // [net->params().size()]

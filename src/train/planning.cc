@@ -154,7 +154,14 @@ Result<placement::PlanInput> MakePlanInput(const RunConfig& config, const data::
     input.vocabularies[static_cast<size_t>(ids.vocabulary_of_field(static_cast<int>(found - schema.fields.begin())))]
         .rows = static_cast<double>(field.rows);
   }
-  for (const nn::OperatorColumns& columns : state.net->operator_columns()) {
+  // Owners of rows hand on what they pool, unless the form of products is chosen later. Deterministic mode knows the graph
+  // as written only.
+  std::vector<nn::OperatorColumns> operators = state.net->operator_columns();
+  if (!config.deterministic) {
+    SLUICE_ASSIGN_OR_RETURN(const auto pooled, nn::Net<T>::Build(state.spec, schema, nn::PartialForm::kPooled));
+    operators = pooled->operator_columns();
+  }
+  for (const nn::OperatorColumns& columns : operators) {
     const bool max = columns.reduction == nn::Reduction::kMax;
     const auto shared = static_cast<int>(input.shared.size());
     if (columns.per_field == 0) input.shared.push_back({columns.name, columns.width});
@@ -172,12 +179,16 @@ Result<placement::PlanInput> MakePlanInput(const RunConfig& config, const data::
       served[static_cast<size_t>(ids.vocabulary_of_field(field))] = true;
     const int64_t dim = state.tables->need(t).dim;
     const int64_t scalars = dim + state.tables->table(t).num_slots();
-    const int64_t most_rows = TableSettings(config, state.tables->need(t).name).expiry.max_rows;
+    const embedding::TableConfig table = TableSettings(config, state.tables->need(t).name);
+    const int64_t most_rows = table.expiry.max_rows;
+    const bool by_shard = (most_rows > 0 || table.admission.kind == "count") &&
+                          std::count(served.begin(), served.end(), true) > 1;
     for (size_t v = 0; v < served.size(); ++v) {
       if (!served[v]) continue;
       placement::VocabularyCost& vocabulary = input.vocabularies[v];
       vocabulary.row_scalars += dim;
       vocabulary.row_bytes += kRowOverhead + scalars * static_cast<int64_t>(sizeof(T));
+      vocabulary.kept_by_shard = vocabulary.kept_by_shard || by_shard;
       if (most_rows > 0) vocabulary.rows = std::min(vocabulary.rows, static_cast<double>(most_rows));
     }
   }

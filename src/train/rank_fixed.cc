@@ -5,7 +5,7 @@
 
 #include <fmt/format.h>
 
-#include "placement/ownership.h"
+#include "placement/column_routes.h"
 
 namespace sluice::train {
 namespace {
@@ -24,34 +24,57 @@ constexpr int64_t kTaskRows = 4096;
 
 template <class T>
 RankFixed<T>::RankFixed(const RankContext& context, ModelState<T>* state, ThreadPool* pool)
-    : context_(context), comm_(&context.ranks->worker()), state_(state), pool_(pool), exchange_(comm_) {}
+    : context_(context),
+      comm_(&context.ranks->worker()),
+      state_(state),
+      pool_(pool),
+      exchange_(comm_, comm::Wire::kNative) {
+  if (context.strategy.replicated) return;
+  std::vector<int> vocabularies;
+  for (int f = 0; f < state->schema.num_fields(); ++f)
+    vocabularies.push_back(state->tables->ids().vocabulary_of_field(f));
+  const auto routes = [&](nn::Reduction reduction) {
+    return placement::MakeColumnRoutes(context.strategy, vocabularies, state->net->operator_columns(), reduction,
+                                       comm_->size());
+  };
+  placement::ColumnRoutes none;
+  none.from.resize(static_cast<size_t>(comm_->size()));
+  sum_exchange_ = std::make_unique<placement::PartialExchange<int64_t>>(routes(nn::Reduction::kSum), none, comm_,
+                                                                        comm::Wire::kNative);
+  max_exchange_ =
+      std::make_unique<placement::PartialExchange<T>>(none, routes(nn::Reduction::kMax), comm_, comm::Wire::kNative);
+}
 
 template <class T>
-nn::PartialColumns<const T> RankFixed<T>::Partials(const data::Batch& batch, const std::vector<nn::RowsView<T>>& rows) {
+nn::PartialColumns<const T> RankFixed<T>::Partials(const WorkingSet& set, const std::vector<nn::RowsView<T>>& rows,
+                                                   const std::vector<nn::RowsView<T>>* mine) {
   const nn::Net<T>& net = *state_->net;
   const int64_t columns = net.partial_columns(nn::Reduction::kSum), max = net.partial_columns(nn::Reduction::kMax);
-  max_.Resize(batch.size * max);
-  net.Partials(batch, rows, *pool_, {nullptr, max_.data()});
-  Must(comm_->AllReduce<T>({max_.data(), static_cast<size_t>(batch.size * max)}, ReduceOp::kMax, Traffic::kPartials));
-  partials_.Resize(batch.size * columns);
-  net.FixedPartials(batch, rows, *pool_, partials_.data());
-  const std::span<int64_t> all(partials_.data(), static_cast<size_t>(batch.size * columns));
+  const int64_t size = set.batch.size;
+  const auto round = [&](const AlignedBuffer<int64_t>& sums) {
+    sum_.Resize(sums.size());
+    nn::Net<T>::FromFixedPoint(sums.data(), nn::kPartialFixed, sum_.size(), *pool_, "partials", sum_.data());
+    return sum_.data();
+  };
+  max_.Resize(size * max);
+  net.Partials(set.batch, rows, *pool_, {nullptr, max_.data()});
+  partials_.Resize(size * columns);
+  net.FixedPartials(set.batch, rows, *pool_, partials_.data());
   if (context_.strategy.replicated) {
-    Must(comm_->AllReduce<int64_t>(all, ReduceOp::kSum, Traffic::kPartials));
-    sum_.Resize(batch.size * columns);
-    nn::Net<T>::FromFixedPoint(all.data(), nn::kPartialFixed, sum_.size(), *pool_, "partials", sum_.data());
-    return {sum_.data(), max_.data()};
+    Must(comm_->AllReduce<T>({max_.data(), static_cast<size_t>(size * max)}, ReduceOp::kMax, Traffic::kPartials));
+    Must(comm_->AllReduce<int64_t>({partials_.data(), static_cast<size_t>(size * columns)}, ReduceOp::kSum,
+                                   Traffic::kPartials));
+    return {round(partials_), max_.data()};
   }
-  std::vector<int64_t> counts;
-  for (int r = 0; r < comm_->size(); ++r)
-    counts.push_back(placement::SamplesOfRank(batch.size, r, comm_->size()).size() * columns);
-  my_partials_.Resize(counts[static_cast<size_t>(comm_->rank())]);
-  Must(comm_->ReduceScatter<int64_t>(all, counts, {my_partials_.data(), static_cast<size_t>(my_partials_.size())},
-                                     ReduceOp::kSum, Traffic::kPartials));
-  sum_.Resize(my_partials_.size());
-  nn::Net<T>::FromFixedPoint(my_partials_.data(), nn::kPartialFixed, sum_.size(), *pool_, "partials", sum_.data());
-  const Range mine = placement::SamplesOfRank(batch.size, comm_->rank(), comm_->size());
-  return {sum_.data(), max_.data() + mine.begin * max};
+  my_max_.Resize(set.local.size * max);
+  my_partials_.Resize(set.local.size * columns);
+  if (mine != nullptr) {
+    net.Partials(set.local, *mine, *pool_, {nullptr, my_max_.data()});
+    net.FixedPartials(set.local, *mine, *pool_, my_partials_.data());
+  }
+  Must(max_exchange_->Forward(size, {nullptr, max_.data()}, *pool_, {nullptr, my_max_.data()}));
+  Must(sum_exchange_->Forward(size, {partials_.data(), nullptr}, *pool_, {my_partials_.data(), nullptr}));
+  return {round(my_partials_), my_max_.data()};
 }
 
 template <class T>
@@ -67,12 +90,14 @@ void RankFixed<T>::PushRowGradients(const WorkingSet& set, const std::vector<std
     size_t table;
     Range rows;
   };
-  // Of the rows of every vocabulary that a table serves.
+  const auto travels = [&](size_t v) { return context_.strategy.of_vocabulary[v] == placement::Placement::kRowsA2a; };
+  // Of the rows that travelled, by table and vocabulary.
   const auto make_tasks = [&](const embedding::VirtualIds& ids) {
     std::vector<Task> tasks;
     for (size_t t = 0; t < serves.size(); ++t)
       for (size_t v = 0; v < serves[t].size(); ++v)
-        for (int64_t at = ids.block_begin[v]; serves[t][v] && at < ids.block_begin[v + 1]; at += kTaskRows)
+        for (int64_t at = ids.block_begin[v]; serves[t][v] && travels(v) && at < ids.block_begin[v + 1];
+             at += kTaskRows)
           tasks.push_back({t, {at, std::min<int64_t>(at + kTaskRows, ids.block_begin[v + 1])}});
     return tasks;
   };

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <span>
 #include <vector>
 
@@ -9,6 +10,7 @@
 #include "base/status.h"
 #include "base/thread_pool.h"
 #include "nn/net.h"
+#include "placement/partial_exchange.h"
 #include "placement/row_exchange.h"
 #include "train/model_state.h"
 #include "train/rank_keys.h"
@@ -17,26 +19,26 @@
 
 namespace sluice::train {
 
-// What deterministic mode puts in place of RankStep's sums over ranks: the same messages with 64-bit fixed point in them,
-// which adds up to the same bits on any number of ranks (nn/fixed_point.h; docs/determinism.md). Placements des, des_rs and
-// rows_a2a, one for the whole model.
-// Threads      one caller; works on the pool.
-// Distributed  every function is collective on the ranks' worker communicator, in the order of steps.
-// Errors       a StatusError: those of the communicator; kNumeric where a sum is out of range.
+// What deterministic mode puts in place of RankStep's sums over ranks: the same messages with 64-bit fixed point in
+// them, which adds up to the same bits on any number of ranks (nn/fixed_point.h; docs/determinism.md). Threads      one
+// caller; works on the pool. Distributed  every function is collective on the ranks' worker communicator, in the order
+// of steps. Errors       a StatusError: those of the communicator; kNumeric where a sum is out of range.
 template <class T>
 class RankFixed {
  public:
   RankFixed(const RankContext& context, ModelState<T>* state, ThreadPool* pool);
 
-  // Reduced partials of the samples that this rank computes, from the rows that it owns. Placements des and des_rs.
-  nn::PartialColumns<const T> Partials(const data::Batch& batch, const std::vector<nn::RowsView<T>>& rows);
+  // Reduced partials of the samples that this rank computes, from the rows that it owns.
+  // `mine`: rows that travelled to the samples set.local; null where none do.
+  nn::PartialColumns<const T> Partials(const WorkingSet& set, const std::vector<nn::RowsView<T>>& rows,
+                                       const std::vector<nn::RowsView<T>>* mine);
   // The maxima of the global batch, after Partials.
   T* max_partials() { return max_.data(); }
   // Sums the dense gradient over ranks, in the middle of Net::TrainStep.
   void ReduceDenseGradient(std::span<int64_t> gradient);
-  // Placement rows_a2a, after Net::TrainStep on `mine`: gradients of the rows that this rank owns, into owned->grads.
-  void PushRowGradients(const WorkingSet& set, const std::vector<std::vector<uint8_t>>& serves, const RowBuffers<T>& mine,
-                        typename nn::Net<T>::Workspace* workspace, RowBuffers<T>* owned);
+  // After Net::TrainStep on `mine`: gradients of the rows that this rank owns and that travelled, into owned->grads.
+  void PushRowGradients(const WorkingSet& set, const std::vector<std::vector<uint8_t>>& serves,
+                        const RowBuffers<T>& mine, typename nn::Net<T>::Workspace* workspace, RowBuffers<T>* owned);
   // The loss of the global batch, summed in the order of logical chunks, and whether any rank has a wish.
   nn::LossSums Agree(const typename nn::Net<T>::Workspace& workspace, bool wish, bool* any_wish);
   double SumOverRanks(ExactSum sum);
@@ -47,9 +49,11 @@ class RankFixed {
   ModelState<T>* state_;
   ThreadPool* pool_;
   AlignedBuffer<int64_t> partials_, my_partials_;
-  AlignedBuffer<T> sum_, max_;
+  AlignedBuffer<T> sum_, max_, my_max_;
+  std::unique_ptr<placement::PartialExchange<int64_t>> sum_exchange_;  // null: replicated
+  std::unique_ptr<placement::PartialExchange<T>> max_exchange_;
   placement::RowExchange<int64_t> exchange_;
-  std::vector<AlignedBuffer<int64_t>> my_grads_, owned_grads_;   // [table]
+  std::vector<AlignedBuffer<int64_t>> my_grads_, owned_grads_;  // [table]
 };
 
 }  // namespace sluice::train

@@ -1,39 +1,44 @@
 #pragma once
 
+#include <cstdlib>
+#include <functional>
 #include <string>
 #include <vector>
 
 #include "base/sections.h"
-#include "embedding/table.h"
 #include "placement/ownership.h"
 
 namespace sluice::train {
 
-// Where a rank other than the first writes its shards of a table: all but the table's header, which the first writes.
+// Where one of several ranks writes its rows of a table: the table's header from the first rank alone, and under a name of
+// its own a shard that another rank owns, of which it holds the vocabularies that it is the home of.
 class RankSections : public SectionWriter {
  public:
-  RankSections(SectionWriter* writer, const std::string& prefix, int rank)
-      : writer_(writer), header_(prefix + "/table"), rank_(rank) {}
+  RankSections(SectionWriter* writer, const std::string& prefix, const placement::Ownership& ownership)
+      : writer_(writer), header_(prefix + "/table"), shards_(prefix + "/shard/"), ownership_(ownership) {}
 
   Status Begin(const std::string& name) override {
-    skip_ = rank_ > 0 && name == header_;
-    return skip_ ? Status::Ok() : writer_->Begin(name);
+    skip_ = ownership_.rank() > 0 && name == header_;
+    if (skip_) return Status::Ok();
+    const bool others = name.starts_with(shards_) && !ownership_.whole_shards() &&
+                        ownership_.OfShard(std::atoi(name.c_str() + shards_.size())) != ownership_.rank();
+    return writer_->Begin(others ? name + "-" + std::to_string(ownership_.rank()) : name);
   }
   Status Write(std::span<const std::byte> bytes) override { return skip_ ? Status::Ok() : writer_->Write(bytes); }
   Status End() override { return skip_ ? Status::Ok() : writer_->End(); }
 
  private:
   SectionWriter* writer_;
-  std::string header_;
-  int rank_;
+  std::string header_, shards_;
+  const placement::Ownership& ownership_;
   bool skip_ = false;
 };
 
-// A checkpoint as a rank reads a table from it: shards of other ranks are not there.
+// A checkpoint as a rank reads a table from it: sections without a row of its own are not there.
 class OwnedSections : public SectionReader {
  public:
-  OwnedSections(const SectionReader& reader, const std::string& prefix, int rank, int num_ranks)
-      : reader_(reader), shards_(prefix + "/shard/"), rank_(rank), num_ranks_(num_ranks) {}
+  OwnedSections(const SectionReader& reader, const std::string& prefix, const placement::Ownership& ownership)
+      : reader_(reader), shards_(prefix + "/shard/"), ownership_(ownership) {}
 
   std::vector<std::string> Names(const std::string& prefix) const override {
     std::vector<std::string> names = reader_.Names(prefix);
@@ -44,14 +49,15 @@ class OwnedSections : public SectionReader {
   Result<std::vector<std::byte>> Read(const std::string& name) const override { return reader_.Read(name); }
 
  private:
+  // A rank that is home to a vocabulary has rows in every shard.
   bool IsMine(const std::string& name) const {
-    if (!name.starts_with(shards_)) return true;
-    return placement::RankOfShard(std::stoi(name.substr(shards_.size())), num_ranks_) == rank_;
+    if (!name.starts_with(shards_) || ownership_.is_home()) return true;
+    return ownership_.OfShard(std::atoi(name.c_str() + shards_.size())) == ownership_.rank();
   }
 
   const SectionReader& reader_;
   std::string shards_;
-  int rank_, num_ranks_;
+  const placement::Ownership& ownership_;
 };
 
 }  // namespace sluice::train

@@ -21,6 +21,14 @@ std::span<T> Span(AlignedBuffer<T>& buffer) {
   return {buffer.data(), static_cast<size_t>(buffer.size())};
 }
 
+template <class T>
+std::vector<int> Vocabularies(const ModelState<T>& state) {
+  std::vector<int> vocabularies;
+  for (int f = 0; f < state.schema.num_fields(); ++f)
+    vocabularies.push_back(state.tables->ids().vocabulary_of_field(f));
+  return vocabularies;
+}
+
 // Rows of a task when local gradients are computed.
 constexpr int64_t kTaskRows = 4096;
 
@@ -34,34 +42,34 @@ RankStep<T>::RankStep(const RankContext& context, ModelState<T>* state, ThreadPo
       pool_(pool),
       sum_columns_(state->net->partial_columns(nn::Reduction::kSum)),
       max_columns_(state->net->partial_columns(nn::Reduction::kMax)),
-      dense_sync_(&context.ranks->dense(), state->params.size(), context.dense),
-      exchange_(comm_) {
-  if (!replicated()) {
-    parts_.reduce_sums = [this](std::span<double> sums) {
-      Must(comm_->AllReduce<double>(sums, ReduceOp::kSum, Traffic::kStatistics));
-    };
-    if (!state->net->deterministic())
-      parts_.gradients_final = [this](std::span<T> all, Range part) { dense_sync_.GradientsFinal(all, part); };
-  }
-  if (state->net->deterministic()) {
-    fixed_ = std::make_unique<RankFixed<T>>(context, state, pool);
-    if (!replicated())
-      parts_.reduce_dense_gradient = [this](std::span<int64_t> gradient) { fixed_->ReduceDenseGradient(gradient); };
-  }
+      owners_compute_(context.strategy.owner_computes()),
+      owned_layers_(*state->net, context.strategy, Vocabularies(*state), comm_->rank(), comm_->size()),
+      dense_sync_(&context.ranks->dense(), owned_layers_.num_everywhere(), context.dense),
+      row_exchange_(comm_, context.strategy.rows) {
+  if (state->net->deterministic()) fixed_ = std::make_unique<RankFixed<T>>(context, state, pool);
   const auto& ids = state->tables->ids();
   for (int t = 0; t < state->tables->size(); ++t) {
     auto& serves = serves_.emplace_back(static_cast<size_t>(ids.num_vocabularies()), uint8_t{0});
     for (const int field : state->tables->need(t).fields)
       serves[static_cast<size_t>(ids.vocabulary_of_field(field))] = 1;
   }
-}
-
-template <class T>
-std::vector<int64_t> RankStep<T>::Counts(int64_t batch_size, int64_t columns) const {
-  std::vector<int64_t> counts;
-  for (int r = 0; r < comm_->size(); ++r)
-    counts.push_back(placement::SamplesOfRank(batch_size, r, comm_->size()).size() * columns);
-  return counts;
+  if (replicated()) return;
+  parts_.reduce_sums = [this](std::span<double> sums) {
+    Must(comm_->AllReduce<double>(sums, ReduceOp::kSum, Traffic::kStatistics));
+  };
+  if (fixed_ != nullptr)
+    parts_.reduce_dense_gradient = [this](std::span<int64_t> gradient) { fixed_->ReduceDenseGradient(gradient); };
+  else if (!owned_layers_.lives_apart())
+    parts_.gradients_final = [this](std::span<T> all, Range part) {
+      owned_layers_.ForFinalParts(part, [&](Range final) { dense_sync_.GradientsFinal(all, final); });
+    };
+  const std::vector<int> vocabularies = Vocabularies(*state);
+  const auto routes = [&](nn::Reduction reduction) {
+    return placement::MakeColumnRoutes(context.strategy, vocabularies, state->net->operator_columns(), reduction,
+                                       comm_->size());
+  };
+  partial_exchange_ = std::make_unique<placement::PartialExchange<T>>(
+      routes(nn::Reduction::kSum), routes(nn::Reduction::kMax), comm_, context.strategy.partials);
 }
 
 template <class T>
@@ -77,54 +85,48 @@ std::vector<placement::TableRows<T>> RankStep<T>::Tables(RowBuffers<T>* buffers,
 
 template <class T>
 typename RankStep<T>::Input RankStep<T>::Forward(const WorkingSet& set, RowBuffers<T>* buffers) {
-  const data::Batch& batch = set.batch;
-  parts_.weight = static_cast<double>(batch.size);
-  if (!batch.sample_weights.empty()) {
-    parts_.weight = 0;
-    for (const float w : batch.sample_weights) parts_.weight += static_cast<double>(w);
-  }
-  const Range mine = replicated() ? Range{0, batch.size}
-                                  : placement::SamplesOfRank(batch.size, comm_->rank(), comm_->size());
-  parts_.batch_begin = mine.begin;
-  parts_.batch_size = batch.size;
-  if (!context_.strategy.owner_computes()) {
-    state_->tables->PrepareBuffers(set.local_ids, &local_);
-    Must(exchange_.Pull(set.routes, Tables(buffers, false), *pool_));
-    return {&set.local, &local_.views, &parts_};
-  }
-  if (fixed_ != nullptr) {
-    parts_.has_partials = true;
-    parts_.partials = fixed_->Partials(batch, buffers->views);
-    return {replicated() ? &batch : &set.local, replicated() ? &buffers->views : &no_rows_, &parts_};
-  }
-  partials_.Resize(batch.size, sum_columns_, max_columns_);
-  state_->net->Partials(batch, buffers->views, *pool_, partials_.view());
-  Must(comm_->AllReduce<T>(Span(partials_.max), ReduceOp::kMax, Traffic::kPartials, context_.strategy.partials));
-  parts_.has_partials = true;
-  if (replicated()) {
-    Must(comm_->AllReduce<T>(Span(partials_.sum), ReduceOp::kSum, Traffic::kPartials, context_.strategy.partials));
-    parts_.partials = {partials_.sum.data(), partials_.max.data()};
-    return {&batch, &buffers->views, &parts_};
-  }
-  local_partials_.Resize(set.local.size, sum_columns_, 0);
-  Must(comm_->ReduceScatter<T>(Span(partials_.sum), Counts(batch.size, sum_columns_), Span(local_partials_.sum),
-                               ReduceOp::kSum, Traffic::kPartials, context_.strategy.partials));
-  parts_.partials = {local_partials_.sum.data(), partials_.max.data() + mine.begin * max_columns_};
-  return {&set.local, &no_rows_, &parts_};
+  parts_.weight = set.weight;
+  parts_.batch_size = set.batch.size;
+  return replicated() ? ForwardReplicated(set, buffers) : ForwardDivided(set, buffers);
 }
 
 template <class T>
-void RankStep<T>::GatherPartialGradients(const WorkingSet& set, typename nn::Net<T>::Workspace* workspace) {
-  local_grads_.Resize(set.local.size, sum_columns_, max_columns_);
-  state_->net->PartialGradients(*pool_, workspace, local_grads_.view());
-  partial_grads_.Resize(set.batch.size, sum_columns_, max_columns_);
-  const auto gather = [&](AlignedBuffer<T>& from, int64_t columns, AlignedBuffer<T>& to) {
-    if (columns > 0)
-      Must(comm_->AllGather<T>(Span(from), Counts(set.batch.size, columns), Span(to), Traffic::kPartials,
-                               context_.strategy.partials));
-  };
-  gather(local_grads_.sum, sum_columns_, partial_grads_.sum);
-  gather(local_grads_.max, max_columns_, partial_grads_.max);
+typename RankStep<T>::Input RankStep<T>::ForwardReplicated(const WorkingSet& set, RowBuffers<T>* buffers) {
+  parts_.has_partials = true;
+  if (fixed_ != nullptr) {
+    parts_.partials = fixed_->Partials(set, buffers->views, nullptr);
+    return {&set.batch, &buffers->views, &parts_};
+  }
+  partials_.Resize(set.batch.size, sum_columns_, max_columns_);
+  state_->net->Partials(set.batch, buffers->views, *pool_, partials_.view(), state_->params.data(), &projected_);
+  Must(comm_->AllReduce<T>(Span(partials_.max), ReduceOp::kMax, Traffic::kPartials, context_.strategy.partials));
+  Must(comm_->AllReduce<T>(Span(partials_.sum), ReduceOp::kSum, Traffic::kPartials, context_.strategy.partials));
+  parts_.partials = {partials_.sum.data(), partials_.max.data()};
+  return {&set.batch, &buffers->views, &parts_};
+}
+
+template <class T>
+typename RankStep<T>::Input RankStep<T>::ForwardDivided(const WorkingSet& set, RowBuffers<T>* buffers) {
+  parts_.batch_begin = placement::SamplesOfRank(set.batch.size, comm_->rank(), comm_->size()).begin;
+  if (rows_travel()) {
+    state_->tables->PrepareBuffers(set.local_ids, &local_);
+    Must(row_exchange_.Pull(set.routes, Tables(buffers, false), *pool_));
+    if (!owners_compute_) return {&set.local, &local_.views, &parts_};
+  }
+  parts_.has_partials = true;
+  if (fixed_ != nullptr) {
+    parts_.partials = fixed_->Partials(set, buffers->views, rows_travel() ? &local_.views : nullptr);
+    return {&set.local, &no_rows_, &parts_};
+  }
+  local_partials_.Resize(set.local.size, sum_columns_, max_columns_);
+  const T* params = state_->params.data();
+  if (rows_travel())
+    state_->net->Partials(set.local, local_.views, *pool_, local_partials_.view(), params, &local_projected_);
+  partials_.Resize(set.batch.size, sum_columns_, max_columns_);
+  state_->net->Partials(set.batch, buffers->views, *pool_, partials_.view(), params, &projected_);
+  Must(partial_exchange_->Forward(set.batch.size, partials_.view(), *pool_, local_partials_.view()));
+  parts_.partials = {local_partials_.sum.data(), local_partials_.max.data()};
+  return {&set.local, &no_rows_, &parts_};
 }
 
 template <class T>
@@ -149,40 +151,104 @@ void RankStep<T>::LocalRowGradients(const WorkingSet& set, typename nn::Net<T>::
   }
   pool_->ForEach(static_cast<int64_t>(tasks.size()), [&](int64_t i, int) {
     const Task& task = tasks[static_cast<size_t>(i)];
-    state_->net->RowGradients(set.local, local_.views, task.table, task.rows, workspace,
-                              local_.grads[static_cast<size_t>(task.table)].data());
+    T* grads = local_.grads[static_cast<size_t>(task.table)].data();
+    if (owners_compute_)
+      state_->net->RowGradients(set.local, local_.views, task.table, task.rows, local_partials_.view(),
+                                local_grads_.view(), grads, {}, &local_projected_);
+    else
+      state_->net->RowGradients(set.local, local_.views, task.table, task.rows, workspace, grads);
   });
 }
 
 template <class T>
 void RankStep<T>::Backward(const WorkingSet& set, typename nn::Net<T>::Workspace* workspace, RowBuffers<T>* buffers) {
-  if (replicated()) return;
-  if (context_.strategy.owner_computes()) {
-    GatherPartialGradients(set, workspace);
-  } else if (fixed_ != nullptr) {
+  T* dense_grad = nn::Net<T>::mutable_dense_grad(workspace);
+  if (replicated()) {
+    if (!owned_layers_.any()) return;
+    partial_grads_.Resize(set.batch.size, sum_columns_, max_columns_);
+    state_->net->PartialGradients(*pool_, workspace, partial_grads_.view());
+    ProjectionGradients(set, dense_grad);
+    return;
+  }
+  if (owners_compute_) {
+    local_grads_.Resize(set.local.size, sum_columns_, max_columns_);
+    state_->net->PartialGradients(*pool_, workspace, local_grads_.view());
+    partial_grads_.Resize(set.batch.size, sum_columns_, max_columns_);
+    Must(partial_exchange_->Backward(set.batch.size, local_grads_.view(), *pool_, partial_grads_.view()));
+    if (owned_layers_.any()) ProjectionGradients(set, dense_grad);
+  }
+  if (rows_travel() && fixed_ != nullptr) {
     fixed_->PushRowGradients(set, serves_, local_, workspace, buffers);
-  } else {
+  } else if (rows_travel()) {
     LocalRowGradients(set, workspace);
-    Must(exchange_.Push(set.routes, Tables(buffers, true), *pool_));
+    Must(row_exchange_.Push(set.routes, Tables(buffers, true), *pool_));
   }
   // The net itself sums them over ranks in fixed point.
   if (state_->net->deterministic()) return;
   // Last: the dense gradients travel beside all of the above.
-  Must(dense_sync_.BeforeUpdate(
-      {nn::Net<T>::mutable_dense_grad(workspace), static_cast<size_t>(state_->params.size())}));
+  ReduceDenseGradients(dense_grad);
+}
+
+template <class T>
+void RankStep<T>::ProjectionGradients(const WorkingSet& set, T* dense_grad) {
+  const T* params = state_->params.data();
+  state_->net->ProjectionGradients(set.batch.size, partial_grads_.view(), params, *pool_, &projected_);
+  if (replicated()) {
+    Must(owned_layers_.SumGradients(projected_.weight_grads.data(), comm_, context_.strategy.dense_gradients,
+                                    &everywhere_grads_, dense_grad));
+    return;
+  }
+  owned_layers_.AddGradients(projected_.weight_grads.data(), dense_grad);
+  if (!rows_travel()) return;
+  state_->net->ProjectionGradients(set.local.size, local_grads_.view(), params, *pool_, &local_projected_);
+  owned_layers_.AddGradients(local_projected_.weight_grads.data(), dense_grad);
+}
+
+template <class T>
+void RankStep<T>::ReduceDenseGradients(T* dense_grad) {
+  const auto size = static_cast<size_t>(state_->params.size());
+  if (!owned_layers_.lives_apart()) {
+    Must(dense_sync_.BeforeUpdate({dense_grad, size}));
+    return;
+  }
+  everywhere_grads_.Resize(owned_layers_.num_everywhere());
+  T* packed = everywhere_grads_.data();
+  for (const Range& range : owned_layers_.everywhere())
+    packed = std::copy(dense_grad + range.begin, dense_grad + range.end, packed);
+  Must(dense_sync_.BeforeUpdate(Span(everywhere_grads_)));
+  const T* summed = everywhere_grads_.data();
+  for (const Range& range : owned_layers_.everywhere()) {
+    std::copy(summed, summed + range.size(), dense_grad + range.begin);
+    summed += range.size();
+  }
+}
+
+template <class T>
+double RankStep<T>::SumOfDenseSquares(const T* dense_grad) {
+  Result<double> sum = owned_layers_.SumOfSquares(dense_grad, comm_);
+  Must(sum.status());
+  return sum.value();
+}
+
+template <class T>
+void RankStep<T>::ShareOwnedLayers() {
+  Must(owned_layers_.Share(comm_, state_));
 }
 
 template <class T>
 void RankStep<T>::RowGradients(const WorkingSet& set, int table, Range range,
                                typename nn::Net<T>::Workspace* workspace, RowBuffers<T>* buffers) {
-  if (!context_.strategy.owner_computes()) return;   // Backward has summed them
+  const auto& begin = set.ids.block_begin;
+  const auto vocabulary =
+      static_cast<size_t>(std::upper_bound(begin.begin(), begin.end(), range.begin) - begin.begin() - 1);
+  // Backward has summed those of rows that travelled.
+  if (context_.strategy.of_vocabulary[vocabulary] == placement::Placement::kRowsA2a) return;
   T* grads = buffers->grads[static_cast<size_t>(table)].data();
-  if (replicated()) {
+  if (replicated() && !owned_layers_.any())
     state_->net->RowGradients(set.batch, buffers->views, table, range, workspace, grads);
-    return;
-  }
-  state_->net->RowGradients(set.batch, buffers->views, table, range, {partials_.sum.data(), max_partials()},
-                            partial_grads_.view(), grads, nn::Net<T>::row_gradient_fixed(*workspace));
+  else
+    state_->net->RowGradients(set.batch, buffers->views, table, range, {partials_.sum.data(), max_partials()},
+                              partial_grads_.view(), grads, nn::Net<T>::row_gradient_fixed(*workspace), &projected_);
 }
 
 template <class T>
@@ -212,7 +278,10 @@ const T* RankStep<T>::GatherLogits(const WorkingSet& set, const T* mine) {
   if (replicated()) return mine;
   const int64_t labels = state_->schema.num_labels();
   logits_.Resize(set.batch.size * labels);
-  Must(comm_->AllGather<T>({mine, static_cast<size_t>(set.local.size * labels)}, Counts(set.batch.size, labels),
+  std::vector<int64_t> counts;
+  for (int r = 0; r < comm_->size(); ++r)
+    counts.push_back(placement::SamplesOfRank(set.batch.size, r, comm_->size()).size() * labels);
+  Must(comm_->AllGather<T>({mine, static_cast<size_t>(set.local.size * labels)}, counts,
                            Span(logits_), Traffic::kStatistics));
   return logits_.data();
 }

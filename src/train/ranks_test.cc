@@ -13,24 +13,16 @@ TEST_F(RanksTest, DeepFmIsThatOfOneRank) {
 }
 TEST_F(RanksTest, DlrmIsThatOfOneRank) {
   RunConfig config = Fp64("dlrm");
+  config.model.bottom_mlp = config.model.top_mlp = {16};
   config.train.max_steps = 8;
   ExpectEqual(config, {4}, kPlacements, 1e-10);
 }
 
 // Four keys per field on average: a sample's keys live on several ranks, and what pooling divides by needs all of them.
 TEST_F(RanksTest, ManyKeysPerFieldArePooledOverRanks) {
-  data::SynthConfig synth;
-  synth.output = Folder() + "/many.csv";
-  synth.format = "csv";
-  synth.samples = 3000;
-  synth.fields = 5;
-  synth.dense = 2;
-  synth.rows = 500;
-  synth.keys_per_field = 4;
-  synth.report = false;
-  ASSERT_TRUE(data::Synthesize(synth).ok());
   RunConfig config = Fp64("deepfm");
-  config.data.train = {synth.output};
+  config.data.train = {TinyData(3000, 4, 5)};
+  config.features = TinyFeatures(4, 5);
   config.data.format = "csv";
   for (const std::string pooling : {"mean", "sqrtn"}) {
     config.model.pooling = pooling;

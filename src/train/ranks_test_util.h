@@ -104,17 +104,35 @@ class RanksTest : public TrainTest {
     }
     return synth.output;
   }
+  // Its columns: fields of any number of keys where `keys` is above 1, and two numbers.
+  static std::vector<std::pair<std::string, data::FeatureConfig>> TinyFeatures(double keys, int64_t fields = 4) {
+    std::vector<std::pair<std::string, data::FeatureConfig>> features;
+    for (const char* name : {"I1", "I2"}) {
+      data::FeatureConfig number;
+      number.type = "numeric";
+      number.transform = "log";
+      features.emplace_back(name, number);
+    }
+    for (int64_t f = 1; f <= fields; ++f) {
+      data::FeatureConfig field;
+      field.multi = keys > 1;
+      features.emplace_back(fmt::format("C{}", f), field);
+    }
+    return features;
+  }
   // A tiny model of `preset` on such a file: a step takes well below a millisecond.
   static RunConfig Tiny(const std::string& preset, int64_t samples, double keys) {
     RunConfig config = Fp64(preset);
     config.data.train = {TinyData(samples, keys)};
     config.data.format = "csv";
     config.data.split.kind = "none";
+    config.features = TinyFeatures(keys);
     config.model.dim = 4;
     config.model.mlp = {8};
     config.model.bottom_mlp = {8};
     config.model.top_mlp = {8};
     config.model.cross_layers = 2;
+    config.model.cin_layers = {4, 3};
     config.train.batch_size = 60;
     config.train.overlap = "false";
     return config;
@@ -140,6 +158,6 @@ class RanksTest : public TrainTest {
   }
 };
 
-inline const std::vector<std::string> kPlacements = {"des", "des_rs", "rows_a2a"};
+inline const std::vector<std::string> kPlacements = {"des", "des_rs", "field_a2a", "rows_a2a"};
 
 }  // namespace sluice::train

@@ -91,7 +91,31 @@ std::string Predictions(const TrainReport& report) {
   return fmt::format("bytes per sample predicted {:.1f}, measured {:.1f} (without control; {})\n", predicted, measured, kinds);
 }
 
+// How evenly ranks share rows and traffic.
+std::string Shares(const TrainReport& report) {
+  if (report.shares.empty()) return "";
+  const auto largest = [&](int64_t RankShare::*number) {
+    int64_t most = 0;
+    for (const RankShare& share : report.shares) most = std::max(most, share.*number);
+    return static_cast<double>(most);
+  };
+  return fmt::format("largest rank: {} rows ({:.2f} of the mean), tables {}, sent {} ({:.2f} of the mean)\n",
+                     telemetry::HumanCount(largest(&RankShare::rows)), Skew(report.shares, &RankShare::rows),
+                     telemetry::HumanBytes(largest(&RankShare::table_bytes)),
+                     telemetry::HumanBytes(largest(&RankShare::sent_bytes)),
+                     Skew(report.shares, &RankShare::sent_bytes));
+}
+
 }  // namespace
+
+double Skew(const std::vector<RankShare>& shares, int64_t RankShare::*number) {
+  int64_t most = 0, all = 0;
+  for (const RankShare& share : shares) {
+    most = std::max(most, share.*number);
+    all += share.*number;
+  }
+  return all == 0 ? 1.0 : static_cast<double>(most) * static_cast<double>(shares.size()) / static_cast<double>(all);
+}
 
 std::string TrainReport::ToText() const {
   std::string text;
@@ -106,6 +130,7 @@ std::string TrainReport::ToText() const {
     text += fmt::format("staleness {:.2f} pushes on average, {} at most\n", staleness_mean, staleness_max);
   if (replayed_pushes + lost_pushes > 0)
     text += fmt::format("after restarts of servers {} pushes were sent again and {} were lost\n", replayed_pushes, lost_pushes);
+  text += Shares(*this);
   text += fmt::format("run folder {}", run_dir);
   if (!checkpoint.empty()) text += fmt::format("\nmodel {}", checkpoint);
   return text + "\n";
@@ -153,6 +178,7 @@ Result<TrainReport> TrainByRanks(RunConfig config, const TrainOptions& options, 
     if (processes) SLUICE_RETURN_IF_ERROR(CheckPeers(config, ranks));
     SLUICE_RETURN_IF_ERROR(ranks->LeaveTogether(Validate(config)));
     SLUICE_RETURN_IF_ERROR(ranks->LeaveTogether(ValidateForRanks(config)));
+    SLUICE_RETURN_IF_ERROR(RenameFields(&config));
     if (config.deterministic && ranks->size() > kNumChunks)
       return ranks->LeaveTogether(InvalidArgument(
           "deterministic: true takes at most {} ranks, one for each logical chunk of a batch", kNumChunks));

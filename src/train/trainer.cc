@@ -1,6 +1,7 @@
 #include "train/trainer.h"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <filesystem>
 #include <utility>
@@ -14,6 +15,7 @@
 #include "telemetry/metrics_file.h"
 #include "telemetry/resource.h"
 #include "train/planning.h"
+#include "train/rank_context.h"
 #include "train/run_metrics.h"
 #include "train/warm_start.h"
 
@@ -75,13 +77,7 @@ Status Trainer<T>::OpenData(const RunConfig& config) {
   loss_ = config.model.loss == "mse" ? nn::LossKind::kMse : nn::LossKind::kBce;
   pool_ = std::make_unique<ThreadPool>(static_cast<int>(config.threads));
 
-  data::OpenOptions open;
-  open.purpose = data::Purpose::kTrain;
-  open.batch_size = config.train.batch_size;
-  open.epochs = config.train.epochs;
-  open.seed = static_cast<uint64_t>(config.seed);
-  open.num_reader_threads = static_cast<int>(config.data.reader_threads);
-  SLUICE_ASSIGN_OR_RETURN(source_, data::OpenSource(config.data, header_.features, open));
+  SLUICE_RETURN_IF_ERROR(OpenTrainingData());
   total_bytes_ = PlainBytes(config.data);
   SLUICE_ASSIGN_OR_RETURN(state_, ModelState<T>::Make(config, source_->schema()));
   if (config.train.progressive.window > 0) {
@@ -94,9 +90,24 @@ Status Trainer<T>::OpenData(const RunConfig& config) {
 }
 
 template <class T>
+Status Trainer<T>::OpenTrainingData() {
+  const RunConfig& config = header_.config;
+  data::OpenOptions open;
+  open.purpose = data::Purpose::kTrain;
+  open.batch_size = config.train.batch_size;
+  open.epochs = config.train.epochs;
+  open.seed = static_cast<uint64_t>(config.seed);
+  open.num_reader_threads = static_cast<int>(config.data.reader_threads);
+  open.slice = InputSlice();
+  SLUICE_ASSIGN_OR_RETURN(source_, data::OpenSource(config.data, header_.features, open));
+  return Status::Ok();
+}
+
+template <class T>
 Status Trainer<T>::OpenModel() {
   const RunConfig& config = header_.config;
   if (context_.ranks != nullptr) SLUICE_RETURN_IF_ERROR(SettleStrategy());
+  if (context_.strategy.sharded_input) SLUICE_RETURN_IF_ERROR(OpenTrainingData());
   WorkerOptions<T> worker_options;
   worker_options.ranks = ranks();
   worker_options.gather_logits = config.train.progressive.window > 0;
@@ -108,7 +119,7 @@ Status Trainer<T>::OpenModel() {
   worker_ = std::make_unique<Worker<T>>(state_.get(), pool_.get(), worker_options);
 
   if (checkpoint_ != nullptr) {
-    SLUICE_RETURN_IF_ERROR(LoadState(*checkpoint_, state_.get(), context_.ranks));
+    SLUICE_RETURN_IF_ERROR(LoadState(*checkpoint_, state_.get(), ranks()));
     if (progressive_ != nullptr && !checkpoint_->Names("progressive/").empty())
       SLUICE_RETURN_IF_ERROR(progressive_->Load(*checkpoint_, "progressive"));
     checkpoint_.reset();
@@ -117,8 +128,9 @@ Status Trainer<T>::OpenModel() {
     if (leads()) SLUICE_INFO("resumed from {}: step {}, {} samples", folder_.resume_from, header_.progress.step,
                 header_.progress.samples);
   } else if (!config.checkpoint.init_from.empty()) {
-    SLUICE_ASSIGN_OR_RETURN(const WarmStartReport warm, WarmStart(config, state_.get(), &header_.progress));
-    SLUICE_INFO("started from {}: {}", config.checkpoint.init_from, warm.ToText());
+    SLUICE_ASSIGN_OR_RETURN(WarmStartReport warm, WarmStart(config, state_.get(), &header_.progress, ranks()));
+    SLUICE_ASSIGN_OR_RETURN(warm.rows, SumOverRanks(warm.rows));
+    if (leads()) SLUICE_INFO("started from {}: {}", config.checkpoint.init_from, warm.ToText());
   }
   if (leads()) SLUICE_RETURN_IF_ERROR(WriteFileAtomically(folder_.File("config.yaml"), config::ToYaml(config)));
   return OpenLog();
@@ -158,6 +170,7 @@ Result<TrainReport> Trainer<T>::Run() {
   host.last_epoch = header_.progress.epoch;
   host.max_steps = train.max_steps;
   host.ranks = ranks();
+  host.needs_labels = train.progressive.window > 0;
   host.rest_after = [this](int64_t step) { return RestAfter(step); };
   host.rest_between_epochs = train.eval_every_epoch && data::HasEvaluation(header_.config.data);
   host_ = std::make_unique<HostStage<T>>(source_.get(), state_->tables.get(), pool_.get(), host);
@@ -383,6 +396,7 @@ Status Trainer<T>::Measure() {
   open.batch_size = header_.config.train.batch_size;
   open.seed = static_cast<uint64_t>(header_.config.seed);
   open.num_reader_threads = static_cast<int>(header_.config.data.reader_threads);
+  open.slice = InputSlice();
   SLUICE_ASSIGN_OR_RETURN(const auto source, data::OpenSource(header_.config.data, header_.features, open));
   SLUICE_ASSIGN_OR_RETURN(report_.eval, EvaluateSource<T>(state_.get(), loss_, source.get(), pool_.get(),
                                                           ScoringOptions()));
@@ -433,7 +447,8 @@ Status Trainer<T>::EvaluateNow() {
 template <class T>
 Status Trainer<T>::WriteCheckpoint(const std::string& to) {
   CaptureSchedules(*state_, &header_.progress);
-  SLUICE_ASSIGN_OR_RETURN(const std::string path, SaveCheckpoint(to, header_, *state_, progressive_.get(), context_.ranks));
+  worker_->CompleteState();
+  SLUICE_ASSIGN_OR_RETURN(const std::string path, SaveCheckpoint(to, header_, *state_, progressive_.get(), ranks()));
   const bool best = to == folder_.best();
   if (leads()) SLUICE_RETURN_IF_ERROR(checkpoint::KeepLast(to, best ? 1 : header_.config.checkpoint.keep));
   if (!best) {
@@ -468,7 +483,8 @@ Status Trainer<T>::RestoreBest() {
   worker_.reset();
   state_.reset();   // before the other one comes: there may not be memory for two
   SLUICE_ASSIGN_OR_RETURN(state_, ModelState<T>::Make(header_.config, source_->schema()));
-  SLUICE_RETURN_IF_ERROR(LoadState(*reader, state_.get(), context_.ranks));
+  SLUICE_RETURN_IF_ERROR(state_->TakeForm(context_.form));
+  SLUICE_RETURN_IF_ERROR(LoadState(*reader, state_.get(), ranks()));
   report_.best_step = header_.progress.best_step;
   return Measure();
 }
@@ -495,6 +511,10 @@ Status Trainer<T>::FillReport() {
                     {"rows", static_cast<double>(rows)},
                     {"skipped_lines", static_cast<double>(report_.skipped_lines)},
                     {"best_step", static_cast<double>(report_.best_step)}};
+  if (!report_.shares.empty()) {
+    metrics.others.emplace_back("rows_skew", Skew(report_.shares, &RankShare::rows));
+    metrics.others.emplace_back("sent_skew", Skew(report_.shares, &RankShare::sent_bytes));
+  }
   if (report_.progressive.samples > 0)
     for (const auto& [name, value] : ByName(report_.progressive)) metrics.others.emplace_back("progressive_" + name, value);
   if (!leads()) return Status::Ok();
@@ -521,15 +541,6 @@ Result<placement::Strategy> Trainer<T>::PlanStrategy(const placement::Machine& l
   SLUICE_ASSIGN_OR_RETURN(const placement::PlanInput input, MakePlanInput(config, header_.features, *state_,
                                                                           context_.ranks->size(), link, pool_.get()));
   SLUICE_ASSIGN_OR_RETURN(placement::Plan plan, placement::MakePlan(input, options));
-  if (!plan.strategy.pure() || plan.strategy.uses(placement::Placement::kFieldA2a)) {
-    // One placement for the whole model.
-    const placement::WholePlan& rows = plan.rivals[0];
-    const placement::WholePlan& partials = plan.rivals[2];
-    const bool pull = placement::ObjectiveOf(input, rows.cost) < placement::ObjectiveOf(input, partials.cost);
-    plan.strategy = (pull ? rows : partials).strategy;
-    plan.cost = (pull ? rows : partials).cost;
-    plan.reason = fmt::format("{} for the whole model; the best of all: {}", (pull ? rows : partials).name, plan.reason);
-  }
   for (int kind = 0; kind < comm::kNumTraffics; ++kind)
     if (static_cast<comm::Traffic>(kind) != comm::Traffic::kControl)
       report_.predicted_bytes_per_sample[comm::TrafficName(static_cast<comm::Traffic>(kind))] =
@@ -557,13 +568,13 @@ Status Trainer<T>::SettleStrategy() {
   SLUICE_ASSIGN_OR_RETURN(const placement::Strategy chosen, placement::DecodeStrategy(text));
   SLUICE_ASSIGN_OR_RETURN(context_.strategy,
                           placement::Settle(config, state_->schema, context_.ranks->size(), chosen));
-  if (!context_.strategy.pure() || context_.strategy.uses(placement::Placement::kFieldA2a) ||
-      context_.strategy.sharded_input)
-    return InvalidArgument("strategy: a mix of placements, field_a2a and sharded input are not offered");
-  context_.dense = {.bucket_bytes = config.dense.bucket_kib << 10,
-                    .overlap = config.dense.overlap,
-                    .wire = context_.strategy.dense_gradients};
-  return Status::Ok();
+  return PrepareRanks(header_.config, leads() && !options_.quiet, &context_, state_.get());
+}
+
+template <class T>
+data::Slice Trainer<T>::InputSlice() const {
+  if (context_.ranks == nullptr || !context_.strategy.sharded_input) return {};
+  return {context_.ranks->rank(), context_.ranks->size()};
 }
 
 // Ranks that are threads are one process.
@@ -602,6 +613,24 @@ Status Trainer<T>::CountTraffic() {
   }
   report_.bytes_per_sample["sent"] = per_sample(sent);
   report_.bytes_per_sample["received"] = per_sample(bytes.back());
+  return CompareRanks(totals.total_sent());
+}
+
+template <class T>
+Status Trainer<T>::CompareRanks(int64_t sent_bytes) {
+  std::array<int64_t, 3> mine = {0, 0, sent_bytes};
+  for (int t = 0; t < state_->tables->size(); ++t) {
+    const embedding::TableStats stats = state_->tables->table(t).stats();
+    mine[0] += stats.rows;
+    mine[1] += stats.memory_bytes;
+  }
+  const std::vector<int64_t> counts(static_cast<size_t>(report_.ranks), static_cast<int64_t>(mine.size()));
+  std::vector<int64_t> all(counts.size() * mine.size());
+  SLUICE_RETURN_IF_ERROR(
+      context_.ranks->control().template AllGather<int64_t>(mine, counts, all, comm::Traffic::kControl));
+  report_.shares.clear();
+  for (size_t at = 0; at < all.size(); at += mine.size())
+    report_.shares.push_back({.rows = all[at], .table_bytes = all[at + 1], .sent_bytes = all[at + 2]});
   return Status::Ok();
 }
 

@@ -56,9 +56,12 @@ class Trainer {
   // Rank 0: the strategy, and what it should send.
   Result<placement::Strategy> PlanStrategy(const placement::Machine& link);
   Status SettleStrategy();
+  data::Slice InputSlice() const;   // all of it until the strategy says otherwise
+  Status OpenTrainingData();
   Status Log(telemetry::StepRecord record);   // rank 0 alone writes
   Result<std::vector<telemetry::ProcessUse>> Processes();
   Status CountTraffic();
+  Status CompareRanks(int64_t sent_bytes);
   Result<int64_t> SumOverRanks(int64_t value);
   bool leads() const { return context_.ranks == nullptr || context_.ranks->leads(); }
   const RankContext* ranks() const { return context_.ranks == nullptr ? nullptr : &context_; }

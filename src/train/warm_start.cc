@@ -265,7 +265,8 @@ Status AdoptTransforms(const RunConfig& config, data::FittedFeatures* features) 
 }
 
 template <class T>
-Result<WarmStartReport> WarmStart(const RunConfig& config, ModelState<T>* state, Progress* progress) {
+Result<WarmStartReport> WarmStart(const RunConfig& config, ModelState<T>* state, Progress* progress,
+                                  const RankContext* ranks) {
   const WarmStartConfig& warm = config.checkpoint.warm_start;
   SLUICE_ASSIGN_OR_RETURN(const std::string path, FindModel(config.checkpoint.init_from));
   SLUICE_ASSIGN_OR_RETURN(const auto reader, checkpoint::CheckpointReader::Open(path));
@@ -323,7 +324,7 @@ Result<WarmStartReport> WarmStart(const RunConfig& config, ModelState<T>* state,
     load.warm_start = true;
     load.keep_slots = warm.slots == "keep";
     load.keep_counts = warm.counts == "keep";
-    SLUICE_RETURN_IF_ERROR(state->tables->table(t).Load(*reader, "table/" + need.name, load));
+    SLUICE_RETURN_IF_ERROR(LoadTable(*reader, t, load, ranks, state));
     report.rows += state->tables->table(t).stats().rows;
     if (load.keep_slots && found->at("optimizer") != optim::RuleName(state->tables->rule(t).kind))
       report.new_slots.push_back("table " + need.name);
@@ -349,7 +350,7 @@ Result<WarmStartReport> WarmStart(const RunConfig& config, ModelState<T>* state,
   return report;
 }
 
-template Result<WarmStartReport> WarmStart(const RunConfig&, ModelState<float>*, Progress*);
-template Result<WarmStartReport> WarmStart(const RunConfig&, ModelState<double>*, Progress*);
+template Result<WarmStartReport> WarmStart(const RunConfig&, ModelState<float>*, Progress*, const RankContext*);
+template Result<WarmStartReport> WarmStart(const RunConfig&, ModelState<double>*, Progress*, const RankContext*);
 
 }  // namespace sluice::train

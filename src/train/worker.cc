@@ -69,8 +69,10 @@ void Worker<T>::Train(const WorkingSet& set) {
     Push(set);
   else
     Update(set);
-  if (options_.check_replicas_every > 0 && set.step % options_.check_replicas_every == 0)
+  if (options_.check_replicas_every > 0 && set.step % options_.check_replicas_every == 0) {
+    CompleteState();  // weights that live at one rank each
     CheckReplicas(*state_, set.step, options_.ranks->ranks->worker());
+  }
   times_.update_s += watch.Lap();
 }
 
@@ -116,8 +118,16 @@ void Worker<T>::ApplyDense(int part, int parts) {
   const Range range = PartRange(blocks, part, parts);
   const int64_t begin = range.begin * nn::kParamAlignment;
   const int64_t end = std::min(size, range.end * nn::kParamAlignment);
-  if (begin < end)
-    optim::UpdateSpan(step_rule_, step_, state_->params.data(), dense_grad_, state_->slots.data(), size, begin, end);
+  if (rank_step_ == nullptr || !rank_step_->owned_layers().lives_apart()) return ApplyDense({begin, end});
+  for (const auto* ranges : {&rank_step_->owned_layers().everywhere(), &rank_step_->owned_layers().mine()})
+    for (const Range& mine : *ranges) ApplyDense({std::max(begin, mine.begin), std::min(end, mine.end)});
+}
+
+template <class T>
+void Worker<T>::ApplyDense(Range params) {
+  if (params.begin < params.end)
+    optim::UpdateSpan(step_rule_, step_, state_->params.data(), dense_grad_, state_->slots.data(),
+                      state_->params.size(), params.begin, params.end);
 }
 
 template <class T>
@@ -201,7 +211,8 @@ void Worker<T>::ClipByNorm(const WorkingSet& set) {
   clipped_.Resize(size);
   std::memcpy(clipped_.data(), dense_grad_, static_cast<size_t>(size) * sizeof(T));
   dense_grad_ = clipped_.data();
-  double dense_square = optim::SumOfSquares(clipped_.data(), size);
+  double dense_square = rank_step_ != nullptr ? rank_step_->SumOfDenseSquares(clipped_.data())
+                                              : optim::SumOfSquares(clipped_.data(), size);
   if (options_.clip_norm_dense > 0) {
     const double factor = optim::ClipFactor(std::sqrt(dense_square), options_.clip_norm_dense);
     if (factor < 1) optim::ScaleSpan(clipped_.data(), size, static_cast<T>(factor));
@@ -226,11 +237,12 @@ void Worker<T>::ClipByNorm(const WorkingSet& set) {
 template <class T>
 void Worker<T>::ThrowNotFinite(const WorkingSet& set, const Status& status) {
   std::string cause;
-  for (size_t i = 0; i < set.batch.dense.size() && cause.empty(); ++i) {
-    if (std::isfinite(set.batch.dense[i])) continue;
+  const data::Batch& batch = set.batch.dense.empty() ? set.local : set.batch;
+  for (size_t i = 0; i < batch.dense.size() && cause.empty(); ++i) {
+    if (std::isfinite(batch.dense[i])) continue;
     const int64_t n = state_->schema.num_dense();
     cause = fmt::format("; numeric feature {} of sample {} is not finite",
-                        state_->schema.dense[i % n], set.batch.first_sample + static_cast<int64_t>(i) / n);
+                        state_->schema.dense[i % n], batch.first_sample + static_cast<int64_t>(i) / n);
   }
   for (int t = 0; t < state_->tables->size() && cause.empty(); ++t) {
     const int64_t dim = state_->tables->need(t).dim;

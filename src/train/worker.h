@@ -58,6 +58,10 @@ class Worker {
   // With several ranks: a wish of this rank that the others hear of in the next Train, and whether any rank had one.
   void set_wish(bool wish) { wish_ = wish; }
   bool any_wish() const { return any_wish_; }
+  // With several ranks, collective: the state is whole on every rank, for a checkpoint.
+  void CompleteState() {
+    if (rank_step_ != nullptr) rank_step_->ShareOwnedLayers();
+  }
 
   const WorkerTimes& times() const { return times_; }
   void ResetTimes() { times_ = {}; }
@@ -71,6 +75,7 @@ class Worker {
   void ClipByNorm(const WorkingSet& set);
   double SumOfSquaresOfRows(const WorkingSet& set);
   void ApplyDense(int part, int parts);
+  void ApplyDense(Range params);
   void RowGradients(const WorkingSet& set, const RowTask& task);
   [[noreturn]] void ThrowNotFinite(const WorkingSet& set, const Status& status);
 

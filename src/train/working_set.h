@@ -31,8 +31,8 @@ struct ResolvedRun {
 // A batch on its way from the reader to the worker: its samples, unique keys and pinned rows. Objects circulate, so
 // nothing here is allocated anew once their vectors have grown.
 struct WorkingSet {
-  data::Batch batch;           // with several ranks: the global one
-  embedding::VirtualIds ids;   // with several ranks: of the keys that this rank owns
+  data::Batch batch;           // with several ranks: the global one, as far as this rank needs it
+  embedding::VirtualIds ids;   // with several ranks: of the rows that this rank looks up
   std::vector<std::vector<ResolvedRun>> tables;   // [table][run]
   int64_t step = 0;                               // counts from 1
   std::string position;                           // of the source after this batch
@@ -40,8 +40,10 @@ struct WorkingSet {
   HostTimes times;
 
   // With several ranks (train/rank_keys.h).
-  data::Batch local;                  // samples that this rank computes
-  embedding::VirtualIds local_ids;    // their keys, where rows travel
+  double weight = 0;                  // of all samples of the global batch
+  data::Batch local;                  // where the batch is divided: samples that this rank computes
+  data::Batch routed;                 // sharded input: their keys, on the way to the owners of their rows
+  embedding::VirtualIds local_ids;    // keys of `local` whose rows travel
   placement::RowRoutes routes;
 
   // With parameter servers (train/remote_step.h).

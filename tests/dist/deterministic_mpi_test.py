@@ -22,7 +22,7 @@ def test_digest_is_that_of_one_process_and_of_threads(path):
     alone = os.path.join(path, "alone")
     run(*train_arguments(data, alone, **settings()))
     expected = digest(alone)
-    for ranks, placement in [(2, "des"), (3, "des_rs"), (4, "rows_a2a"), (2, "auto"), (6, "des"), (8, "des_rs")]:
+    for ranks, placement in [(2, "des"), (3, "des_rs"), (4, "rows_a2a"), (3, "field_a2a"), (2, "auto"), (6, "des"), (8, "des_rs")]:
         folder = os.path.join(path, f"processes-{ranks}-{placement}")
         arguments = train_arguments(data, folder, **settings(strategy__placement=placement))
         process = subprocess.run([*MPIRUN, "-n", str(ranks), SLUICE, *map(str, arguments)], capture_output=True,
@@ -47,6 +47,28 @@ def test_digest_does_not_know_how_many_ranks_went_before(path):
                                  text=True, timeout=120, check=False)
         check(process.returncode == 0, process.stderr)
     check(digest(folder) == expected, f"{digest(folder)}, not {expected}")
+
+
+def test_digest_of_mixed_placements_and_sharded_input_is_that_of_one_process(path):
+    data = write_criteo(os.path.join(path, "data.tsv"), 3000)
+    alone = os.path.join(path, "alone")
+    run(*train_arguments(data, alone, **settings()))
+    mix = {"strategy.placement": "des_rs", "strategy.fields.C{1..3}": "field_a2a", "strategy.fields.C{4..9}": "rows_a2a",
+           "strategy.input": "sharded"}
+    folder = os.path.join(path, "mixed")
+    process = subprocess.run([*MPIRUN, "-n", "3", SLUICE, *map(str, train_arguments(data, folder, **settings(**mix)))],
+                             capture_output=True, text=True, timeout=120, check=False)
+    check(process.returncode == 0, process.stderr)
+    check(digest(folder) == digest(alone), f"{digest(folder)}, not {digest(alone)}")
+
+
+def test_processors_that_differ_are_refused(path):
+    data = write_criteo(os.path.join(path, "data.tsv"), 200)
+    arguments = [SLUICE, *map(str, train_arguments(data, os.path.join(path, "run"), **settings()))]
+    process = subprocess.run([*MPIRUN, "-n", "1", *arguments, ":", "-n", "1", "-x", "SLUICE_MAX_ISA=plain", *arguments],
+                             capture_output=True, text=True, timeout=60, check=False)
+    check(process.returncode == 2, process.stderr)
+    check_in("deterministic: true needs one kind of processor", process.stderr)
 
 
 if __name__ == "__main__":

@@ -24,19 +24,27 @@ def settings(**more):
 def test_metrics_are_those_of_one_process(path):
     data = write_criteo(os.path.join(path, "data.tsv"), 3000)
     alone = os.path.join(path, "alone")
-    run(*train_arguments(data, alone, **settings()))
+    run(*train_arguments(data, alone, model="wide_deep", **settings()))
     expected = metrics(alone)
-    for placement in ["des", "des_rs", "rows_a2a", "auto"]:
-        folder = os.path.join(path, placement)
-        arguments = train_arguments(data, folder, **settings(strategy__placement=placement))
+    mix = {"strategy.fields.C1": "field_a2a", "strategy.fields.C{2..9}": "rows_a2a"}
+    for name, more in {"des": {}, "des_rs": {}, "field_a2a": {}, "rows_a2a": {}, "auto": {},
+                       "des_rs mixed": mix, "rows_a2a mixed sharded": {"strategy.fields.C{1..3}": "field_a2a",
+                                                                       "strategy.fields.C{4..9}": "des_rs",
+                                                                       "strategy.input": "sharded"},
+                       "des by_rows": {"strategy.first_layer": "by_rows"},
+                       "des_rs by_hash sharded": {"strategy.first_layer": "by_hash", "strategy.input": "sharded"}}.items():
+        placement = name.split()[0]
+        folder = os.path.join(path, name.replace(" ", "-"))
+        arguments = train_arguments(data, folder, model="wide_deep", **settings(strategy__placement=placement, **more))
         process = subprocess.run([*MPIRUN, "-n", "3", SLUICE, *map(str, arguments)], capture_output=True, text=True,
                                  timeout=120, check=False)
         check(process.returncode == 0, process.stderr)
         got = metrics(folder)
-        for name in ["auc", "logloss"]:
-            check(abs(got[name] - expected[name]) < 1e-9, f"{placement}: {name} {got[name]}, not {expected[name]}")
-        check(got["steps"] == expected["steps"] and got["rows"] == expected["rows"], f"{placement}: {got}")
-        check(got["bytes_per_sample"]["sent"] > 0, f"{placement}: {got}")
+        for metric in ["auc", "logloss"]:
+            check(abs(got[metric] - expected[metric]) < 1e-9, f"{name}: {metric} {got[metric]}, not {expected[metric]}")
+        check(got["steps"] == expected["steps"] and got["rows"] == expected["rows"], f"{name}: {got}")
+        check(got["bytes_per_sample"]["sent"] > 0 and got["sent_skew"] >= 1, f"{name}: {got}")
+        check_in("largest rank", process.stdout + process.stderr)
 
 
 def test_dense_gradients_overlapped_with_backward_give_the_same_bits(path):
