@@ -4,6 +4,8 @@
 #include <cmath>
 #include <numeric>
 
+#include "base/chunks.h"
+#include "base/exact_sum.h"
 #include "placement/ownership.h"
 
 namespace sluice::placement {
@@ -75,16 +77,17 @@ class Bill {
 bool OwnerComputes(const Strategy& strategy, size_t v) { return strategy.of_vocabulary[v] != Placement::kRowsA2a; }
 
 void AddPartials(const PlanInput& input, const Strategy& strategy, Bill* bill) {
-  const double size = static_cast<double>(input.partial_bytes);
+  const double size = static_cast<double>(input.partial_bytes), forward = static_cast<double>(input.forward_sum_bytes);
   int64_t sums = SharedColumnsPaid(input, strategy), maxima = 0;
   bool fields = false;
   for (size_t v = 0; v < input.vocabularies.size(); ++v) {
     const VocabularyCost& vocabulary = input.vocabularies[v];
     if (strategy.of_vocabulary[v] == Placement::kFieldA2a) {
-      const double columns = static_cast<double>(vocabulary.sum_columns + vocabulary.max_columns) * size;
-      bill->Scatter(Traffic::kPartials, strategy.home[v], columns);
-      bill->Gather(Traffic::kPartials, strategy.home[v], columns);
-      fields = fields || columns > 0;
+      const double summed = static_cast<double>(vocabulary.sum_columns),
+                   largest = static_cast<double>(vocabulary.max_columns);
+      bill->Scatter(Traffic::kPartials, strategy.home[v], summed * forward + largest * size);
+      bill->Gather(Traffic::kPartials, strategy.home[v], (summed + largest) * size);
+      fields = fields || summed + largest > 0;
     } else if (OwnerComputes(strategy, v)) {
       sums += vocabulary.sum_columns;
       maxima += vocabulary.max_columns;
@@ -92,11 +95,11 @@ void AddPartials(const PlanInput& input, const Strategy& strategy, Bill* bill) {
   }
   if (strategy.replicated) {
     const double samples = static_cast<double>(input.batch_size);
-    bill->AllReduce(Traffic::kPartials, samples * static_cast<double>(sums) * size);
+    bill->AllReduce(Traffic::kPartials, samples * static_cast<double>(sums) * forward);
     bill->AllReduce(Traffic::kPartials, samples * static_cast<double>(maxima) * size);
     return;
   }
-  bill->ReduceScatter(Traffic::kPartials, static_cast<double>(sums) * size);
+  bill->ReduceScatter(Traffic::kPartials, static_cast<double>(sums) * forward);
   bill->AllGather(Traffic::kPartials, static_cast<double>(sums) * size);
   bill->AllReduce(Traffic::kPartials, static_cast<double>(input.batch_size * maxima) * size);
   bill->AllGather(Traffic::kPartials, static_cast<double>(maxima) * size);
@@ -109,17 +112,16 @@ void AddPartials(const PlanInput& input, const Strategy& strategy, Bill* bill) {
 void AddKeysAndRows(const PlanInput& input, const Strategy& strategy, Bill* bill) {
   const double pairs = static_cast<double>(input.num_ranks) * (input.num_ranks - 1);
   if (strategy.uses(Placement::kRowsA2a)) {
-    double remote = 0, scalars = 0;
+    double remote = 0, scalars = 0, travelling = 0;
     for (size_t v = 0; v < input.vocabularies.size(); ++v) {
       if (OwnerComputes(strategy, v)) continue;
+      ++travelling;
       remote += input.vocabularies[v].remote_unique;
       scalars += input.vocabularies[v].remote_unique * static_cast<double>(input.vocabularies[v].row_scalars);
     }
-    bill->Spread(
-        Traffic::kInputKeys,
-        pairs * (kLengthBytes + kCountBytes * static_cast<double>(input.vocabularies.size())) + kRequestBytes * remote);
-    bill->Spread(Traffic::kRows, scalars * static_cast<double>(input.row_wire_bytes));
-    bill->Spread(Traffic::kRowGradients, scalars * static_cast<double>(input.row_wire_bytes));
+    bill->Spread(Traffic::kInputKeys, pairs * (kLengthBytes + kCountBytes * travelling) + kRequestBytes * remote);
+    bill->Spread(Traffic::kRows, scalars * static_cast<double>(input.row_bytes));
+    bill->Spread(Traffic::kRowGradients, scalars * static_cast<double>(input.row_gradient_bytes));
     for (int i = 0; i < 4; ++i) bill->AllToAllStep();  // lengths, keys, rows, gradients
   }
   if (strategy.sharded_input && strategy.owner_computes()) {
@@ -140,12 +142,25 @@ void AddKeysAndRows(const PlanInput& input, const Strategy& strategy, Bill* bill
 // Sums of all ranks for a few numbers, as the ledger counts them.
 void AddDenseAndStatistics(const PlanInput& input, const Strategy& strategy, Bill* bill) {
   constexpr double kDouble = 8;
-  bill->AllReduce(Traffic::kStatistics, kDouble * (strategy.replicated ? 1 : 3));  // a wish, the loss and its weight
-  if (input.clips_rows) bill->AllReduce(Traffic::kStatistics, kDouble);
+  // A wish, the loss and its weight, or those of each logical chunk.
+  const double losses = input.deterministic ? 2.0 * kNumChunks : 2.0;
+  bill->AllReduce(Traffic::kStatistics, kDouble * (strategy.replicated ? 1 : 1 + losses));
+  if (input.clips_rows) bill->AllReduce(Traffic::kStatistics, kDouble * (input.deterministic ? ExactSum::kWords : 1));
+  int64_t apart = 0, layers = 0;  // dense parameters that one rank has
+  for (size_t v = 0; v < input.vocabularies.size(); ++v) {
+    layers += input.vocabularies[v].layer_params;
+    if (strategy.home[v] >= 0) apart += input.vocabularies[v].home_params;
+  }
+  if (apart > 0 && (input.clips_rows || input.clips_dense)) bill->AllReduce(Traffic::kStatistics, kDouble);
+  const int64_t summed = (strategy.replicated ? layers : input.dense_params) - apart;
+  bill->AllReduce(Traffic::kDenseGradients, static_cast<double>(summed * input.dense_bytes));
   if (strategy.replicated) return;
-  bill->AllReduce(Traffic::kDenseGradients, static_cast<double>(input.dense_params * input.dense_bytes));
   bill->AllReduce(Traffic::kStatistics, kDouble * static_cast<double>(input.batch_sums));
-  bill->AllGather(Traffic::kStatistics, static_cast<double>(input.gathered_logits * input.scalar_bytes));
+  bill->AllGather(Traffic::kStatistics, static_cast<double>(input.gathered_labels * input.scalar_bytes));
+  if (!strategy.sharded_input) return;
+  // Labels, weights and groups of the others' samples, which this rank does not read.
+  bill->AllGather(Traffic::kStatistics, static_cast<double>(input.gathered_sample_bytes));
+  if (input.sample_weights) bill->AllReduce(Traffic::kStatistics, kDouble);
 }
 
 // Seconds that the slowest rank computes; added to *mean_s, those of an average one.

@@ -30,12 +30,15 @@ struct VocabularyCost {
   double remote_key_bytes = 0;         // message bytes where every key goes to the owner of its shard (KeyExchange)
   std::vector<double> home_key_bytes;  // [rank]: where all go to this rank
   double rows = 0;                     // rows of the whole run, estimated
-  bool kept_by_shard = false;          // a bound or admission by shard, shared with others: no home (field_a2a)
+  std::string no_home;                 // why no rank may hold it whole; empty: one may
   // ---- model
   int64_t sum_columns = 0, max_columns = 0;  // partial columns of its fields alone
   std::vector<int> shared;                   // indices of the SharedColumns that its fields add to
-  int64_t row_scalars = 0;                   // weights of its rows, over all tables: what travels
-  int64_t row_bytes = 0;                     // memory of its rows, over all tables: weights, slots, metadata
+  // Dense parameters that owners of its rows multiply with what they pooled, and those of them whose gradient need not
+  // be summed where one rank holds the vocabulary whole.
+  int64_t layer_params = 0, home_params = 0;
+  int64_t row_scalars = 0;  // weights of its rows, over all tables: what travels
+  int64_t row_bytes = 0;    // memory of its rows, over all tables: weights, slots, metadata
 };
 
 // What the cost of a step follows from (docs/algorithms/planner.md).
@@ -45,15 +48,22 @@ struct PlanInput {
   std::vector<VocabularyCost> vocabularies;
   std::vector<SharedColumns> shared;
   int64_t dense_params = 0;
-  int64_t dense_slots = 0;      // optimizer scalars of the dense net
-  int64_t batch_sums = 0;       // doubles summed over ranks per step (BatchNorm, forward and backward)
-  bool clips_rows = false;      // clipping by the norm of rows and dense parameters together
-  int64_t gathered_logits = 0;  // labels whose logits every rank gets (progressive evaluation)
+  int64_t dense_slots = 0;            // optimizer scalars of the dense net
+  int64_t batch_sums = 0;             // doubles summed over ranks per step (BatchNorm, forward and backward)
+  bool clips_rows = false;            // clipping by the norm of rows and dense parameters together
+  bool clips_dense = false;           // or of dense parameters alone
+  int64_t gathered_labels = 0;        // labels whose logits every rank gets (progressive evaluation)
+  int64_t gathered_sample_bytes = 0;  // then with sharded input: labels, weights and groups of a sample
+  bool sample_weights = false;
   double flops_per_sample = 0;  // of the dense net
+  bool deterministic = false;   // sums travel in 64-bit fixed point, losses by logical chunk
   int64_t scalar_bytes = 4;     // in memory
-  int64_t partial_bytes = 4, row_wire_bytes = 4, dense_bytes = 4;  // a number of each kind on the wire
-  double memory_per_rank = 0;                                      // bytes; 0: no bound
-  double largest_home = 0;                                         // bytes of rows of one vocabulary; 0: no bound
+  // A number of each kind on the wire; sums of partials on their way forward, row gradients on theirs back.
+  int64_t partial_bytes = 4, forward_sum_bytes = 4;
+  int64_t row_bytes = 4, row_gradient_bytes = 4;
+  int64_t dense_bytes = 4;
+  double memory_per_rank = 0;  // bytes; 0: no bound
+  double largest_home = 0;     // bytes of rows of one vocabulary; 0: no bound
   Machine machine;
 };
 

@@ -18,10 +18,10 @@ double VarintBytes(uint64_t value) {
 
 }  // namespace
 
-DataSample::DataSample(const data::Schema& schema, int num_ranks, std::vector<bool> coefficients)
+DataSample::DataSample(const data::Schema& schema, int num_ranks, std::vector<uint8_t> whole_bags)
     : schema_(schema),
       num_ranks_(num_ranks),
-      coefficients_(std::move(coefficients)),
+      whole_bags_(std::move(whole_bags)),
       builder_(schema),
       sums_(static_cast<size_t>(builder_.num_vocabularies())),
       distinct_(sums_.size()) {
@@ -38,8 +38,9 @@ void DataSample::CountKeyBytes(const data::Batch& batch, int vocabulary, Vocabul
   for (const int field : builder_.fields_of_vocabulary(vocabulary)) {
     const data::FieldColumn& column = batch.fields[static_cast<size_t>(field)];
     const bool one_hot = schema_.fields[static_cast<size_t>(field)].one_hot;
-    const bool weighted = !column.weights.empty() || coefficients_[static_cast<size_t>(field)];
-    const double key_bytes = sizeof(Key) + (weighted ? sizeof(float) : 0);
+    const bool whole_bags = !one_hot && whole_bags_[static_cast<size_t>(field)] != 0;
+    const double weight_bytes = column.weights.empty() ? 0 : sizeof(float);
+    const double key_bytes = sizeof(Key) + weight_bytes;
     for (int r = 0; r < num_ranks_; ++r) {
       const Range samples = SamplesOfRank(batch.size, r, num_ranks_);
       // A flag says whether weights follow; a field of one key has a bit per sample, others a count.
@@ -57,9 +58,15 @@ void DataSample::CountKeyBytes(const data::Batch& batch, int vocabulary, Vocabul
         remote += static_cast<double>(all - counts[static_cast<size_t>(r)]) * key_bytes;
         to_home += static_cast<double>(all) * key_bytes;
         if (one_hot) continue;
-        for (int to = 0; to < num_ranks_; ++to)
-          if (to != r) remote += VarintBytes(static_cast<uint64_t>(counts[static_cast<size_t>(to)]));
-        to_home += VarintBytes(static_cast<uint64_t>(all));
+        for (int to = 0; to < num_ranks_; ++to) {
+          const int64_t count = counts[static_cast<size_t>(to)];
+          if (to == r) continue;
+          remote += VarintBytes(static_cast<uint64_t>(count));
+          // Of a whole bag the number of the others' keys, and their weights.
+          if (whole_bags && count > 0)
+            remote += VarintBytes(static_cast<uint64_t>(all - count)) + static_cast<double>(all - count) * weight_bytes;
+        }
+        to_home += VarintBytes(static_cast<uint64_t>(all));   // all of the bag
       }
       sums->remote_key_bytes += remote;
       // Ranks other than the home get a head without keys.

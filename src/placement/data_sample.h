@@ -17,8 +17,8 @@ namespace sluice::placement {
 // Cost         a hash-table insertion per key and rank; the distinct keys of all batches are kept.
 class DataSample {
  public:
-  // `coefficients[field]`: with sharded input each key of the field travels with its pooling coefficient.
-  DataSample(const data::Schema& schema, int num_ranks, std::vector<bool> coefficients);
+  // `whole_bags` [field]: with sharded input owners learn of the keys of others in a sample (KeyExchange).
+  DataSample(const data::Schema& schema, int num_ranks, std::vector<uint8_t> whole_bags);
 
   void Add(const data::Batch& batch);
 
@@ -38,7 +38,7 @@ class DataSample {
 
   const data::Schema schema_;
   int num_ranks_;
-  std::vector<bool> coefficients_;
+  std::vector<uint8_t> whole_bags_;
   embedding::VirtualIdBuilder builder_;
   std::vector<VocabularyCost> sums_;  // over batches
   std::vector<Distinct> distinct_;

@@ -72,18 +72,22 @@ TEST_P(DataSampleTest, KeyBytesAreWhatTheExchangeSends) {
   const int ranks = GetParam();
   const data::Schema schema = TestSchema();
   const data::Batch batch = TestBatch(schema, 203, 3);
-  DataSample sample(schema, ranks, {false, false, false});
+  DataSample sample(schema, ranks, {0, 0, 0});
   sample.Add(batch);
-  const auto vocabularies = sample.Vocabularies(0);
+  DataSample bags(schema, ranks, {1, 1, 1});
+  bags.Add(batch);
   const double lengths = 8.0 * ranks * (ranks - 1);
-  for (int field = 0; field < 3; ++field) {
+  for (int turn = 0; turn < 6; ++turn) {
+    const int field = turn % 3;
+    const bool whole_bags = turn >= 3;
     for (const int owner : {-1, 0, ranks - 1}) {
       const double measured = Measured(schema, batch, ranks, [&](comm::Communicator& comm, const data::Batch& part) {
-        KeyExchange exchange(schema, {{.field = field, .owner = owner}}, &comm);
+        KeyExchange exchange(schema, {{.field = field, .owner = owner, .whole_bags = whole_bags && owner < 0}}, &comm);
         data::Batch owned;
-        return exchange.Run(part, {}, batch.size, &owned);
+        std::vector<std::vector<int32_t>> present;
+        return exchange.Run(part, batch.size, &owned, &present);
       });
-      const auto& vocabulary = vocabularies[static_cast<size_t>(field)];
+      const auto vocabulary = (whole_bags ? bags : sample).Vocabularies(0)[static_cast<size_t>(field)];
       const double predicted =
           owner < 0 ? vocabulary.remote_key_bytes : vocabulary.home_key_bytes[static_cast<size_t>(owner)];
       EXPECT_EQ(measured, lengths + predicted) << "field " << field << " to " << owner;
@@ -95,15 +99,18 @@ TEST_P(DataSampleTest, RequestsAreWhatTheFormulaSays) {
   const int ranks = GetParam();
   const data::Schema schema = TestSchema();
   const data::Batch batch = TestBatch(schema, 203, 3);
-  DataSample sample(schema, ranks, {false, false, false});
+  DataSample sample(schema, ranks, {0, 0, 0});
   sample.Add(batch);
   const double measured = Measured(schema, batch, ranks, [&](comm::Communicator& comm, const data::Batch& part) {
     embedding::VirtualIdBuilder builder(schema);
-    embedding::VirtualIds mine, owned;
+    embedding::VirtualIds mine;
     builder.Build(part, nullptr, &mine);
-    KeyRequests requests(schema, &comm);
+    const Strategy strategy = Uniform(Placement::kRowsA2a, 3);
+    const Ownership ownership(strategy, comm.rank(), ranks);
+    KeyRequests requests(strategy, ownership, &comm);
+    AskedKeys asked;
     RowRoutes routes;
-    return requests.Run(mine, &owned, &routes);
+    return requests.Run(mine, &asked, &routes);
   });
   PlanInput input;
   input.num_ranks = ranks;
@@ -117,7 +124,7 @@ INSTANTIATE_TEST_SUITE_P(Ranks, DataSampleTest, testing::Values(2, 3, 5, 8));
 TEST(DataSampleStatisticsTest, CountsAreThoseOfSets) {
   const data::Schema schema = TestSchema();
   const data::Batch a = TestBatch(schema, 96, 1), b = TestBatch(schema, 96, 2);
-  DataSample sample(schema, 4, {false, false, false});
+  DataSample sample(schema, 4, {0, 0, 0});
   sample.Add(a);
   sample.Add(b);
   const auto vocabularies = sample.Vocabularies(0);
@@ -150,7 +157,7 @@ TEST(DataSampleStatisticsTest, RowsAreExtrapolatedByTheirGrowth) {
   data::Schema schema;
   schema.labels = {"label"};
   schema.fields = {{.name = "f", .vocabulary = "f", .salt = 1}};
-  DataSample sample(schema, 2, {false});
+  DataSample sample(schema, 2, {0});
   const CounterRng rng(5, 5);
   for (int batch = 0; batch < 4; ++batch) {
     data::Batch one;

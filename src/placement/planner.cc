@@ -30,8 +30,8 @@ double RowMemory(const VocabularyCost& vocabulary) {
 }
 
 bool MayHaveHome(const PlanInput& input, size_t v) {
-  if (input.vocabularies[v].kept_by_shard) return false;
-  return input.largest_home <= 0 || RowMemory(input.vocabularies[v]) <= input.largest_home;
+  const VocabularyCost& vocabulary = input.vocabularies[v];
+  return vocabulary.no_home.empty() && (input.largest_home <= 0 || RowMemory(vocabulary) <= input.largest_home);
 }
 
 std::string Mebibytes(double bytes) {
@@ -44,7 +44,7 @@ std::string Mebibytes(double bytes) {
 class OwnCosts {
  public:
   OwnCosts(const PlanInput& input, InputMode mode) : single_(input), mode_(mode) {
-    single_.dense_params = single_.dense_slots = single_.batch_sums = single_.gathered_logits = 0;
+    single_.dense_params = single_.dense_slots = single_.batch_sums = single_.gathered_labels = 0;
     single_.flops_per_sample = 0;
     single_.shared.clear();
     // The latency of a collective belongs to a placement, not to one of its vocabularies.
@@ -65,6 +65,7 @@ class OwnCosts {
   StepCost CostOfOne(const VocabularyCost& vocabulary, Placement placement) {
     single_.vocabularies = {vocabulary};
     single_.vocabularies[0].shared.clear();
+    single_.dense_params = vocabulary.layer_params;
     Strategy strategy = Uniform(placement, 1);
     strategy.home[0] = placement == Placement::kFieldA2a ? 0 : -1;
     strategy.sharded_input = Sharded(mode_, strategy);
@@ -308,7 +309,7 @@ std::string ReasonOf(const PlanInput& input, const PlanOptions& options, const P
 }
 
 std::string WhyNoHome(const PlanInput& input, size_t v) {
-  if (input.vocabularies[v].kept_by_shard) return "its table bounds or admits rows by shard, over all its vocabularies";
+  if (!input.vocabularies[v].no_home.empty()) return input.vocabularies[v].no_home;
   const std::string rows = Mebibytes(RowMemory(input.vocabularies[v]));
   return MayHaveHome(input, v)
              ? fmt::format("its {} do not fit one rank of {}", rows, Mebibytes(input.memory_per_rank))

@@ -180,11 +180,42 @@ TEST(CostTest, Bf16HalvesItsKind) {
   Strategy mix = Uniform(Placement::kDesRs, 4);
   mix.of_vocabulary[0] = Placement::kRowsA2a;
   const StepCost whole = CostOf(input, mix);
-  input.partial_bytes = input.row_wire_bytes = input.dense_bytes = 2;
+  input.partial_bytes = input.forward_sum_bytes = input.row_bytes = input.row_gradient_bytes = input.dense_bytes = 2;
   const StepCost half = CostOf(input, mix);
   for (const Traffic kind : {Traffic::kPartials, Traffic::kRows, Traffic::kRowGradients, Traffic::kDenseGradients})
     EXPECT_DOUBLE_EQ(2 * Bytes(half, kind), Bytes(whole, kind));
   EXPECT_EQ(Bytes(half, Traffic::kInputKeys), Bytes(whole, Traffic::kInputKeys));
+}
+
+// Products with first layers: gradients of a field's share of a layer are summed over ranks, but for what its home has.
+TEST(CostTest, GradientsOfLayersAtHomesStayThere) {
+  PlanInput input;
+  input.num_ranks = 4;
+  input.batch_size = 240;
+  input.vocabularies = {Vocabulary(input, 3, 1, 0, 16, 100)};
+  input.shared = {{"first layer", 8}};
+  input.vocabularies[0].shared = {0};
+  input.vocabularies[0].layer_params = 200;
+  input.vocabularies[0].home_params = 150;
+  input.dense_params = 1000;
+  Strategy home = Uniform(Placement::kFieldA2a, 1);
+  home.home[0] = 2;
+  EXPECT_EQ(Bytes(CostOf(input, Uniform(Placement::kDesRs, 1)), Traffic::kDenseGradients), 2 * 3 * 1000 * 4);
+  EXPECT_EQ(Bytes(CostOf(input, home), Traffic::kDenseGradients), 2 * 3 * 850 * 4);
+  EXPECT_EQ(Bytes(CostOf(input, Uniform(Placement::kDes, 1)), Traffic::kDenseGradients), 2 * 3 * 200 * 4);
+  // The norm of parameters that live apart is one more sum of ranks.
+  const double before = Bytes(CostOf(input, home), Traffic::kStatistics);
+  input.clips_dense = true;
+  EXPECT_EQ(Bytes(CostOf(input, home), Traffic::kStatistics), before + 2 * 3 * 8);
+}
+
+TEST(PlannerTest, AVocabularyWithoutAHomeGetsNoneAndSaysWhy) {
+  PlanInput input = Random(11, 4, false);
+  for (VocabularyCost& vocabulary : input.vocabularies) vocabulary.no_home = "rows are admitted by shard";
+  auto plan = MakePlan(input, {});
+  ASSERT_TRUE(plan.ok());
+  EXPECT_FALSE(plan->strategy.uses(Placement::kFieldA2a));
+  EXPECT_NE(plan->vocabularies[0].reason.find("admitted by shard"), std::string::npos) << plan->vocabularies[0].reason;
 }
 
 TEST(PlannerTest, SlowerLinksNeverGetMoreBytes) {

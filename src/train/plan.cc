@@ -2,6 +2,7 @@
 #include <utility>
 #include <vector>
 
+#include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
 #include "base/file.h"
@@ -43,7 +44,9 @@ Json ToJson(const placement::PlanInput& input, const placement::WholePlan& rival
   return json;
 }
 
-std::string ToJson(const placement::PlanInput& input, const placement::Plan& plan) {
+std::string ToJson(const PlannedRun& planned) {
+  const placement::PlanInput& input = planned.input;
+  const placement::Plan& plan = planned.plan;
   const double samples = static_cast<double>(std::max<int64_t>(1, input.batch_size));
   Json json;
   json["ranks"] = input.num_ranks;
@@ -59,6 +62,7 @@ std::string ToJson(const placement::PlanInput& input, const placement::Plan& pla
   json["plan"] = ToJson(input, plan.cost);
   json["plan"]["replicated"] = plan.strategy.replicated;
   json["plan"]["sharded_input"] = plan.strategy.sharded_input;
+  json["plan"]["form"] = nn::PartialFormName(planned.form);
   json["plan"]["reason"] = plan.reason;
   json["groups"] = Json::array();
   for (size_t v = 0; v < plan.vocabularies.size(); ++v) {
@@ -89,14 +93,14 @@ template <class T>
 Result<std::string> PlanAs(const RunConfig& config, const data::FittedFeatures& features, const PlanRequest& request) {
   const data::Schema schema = features.MakeSchema();
   SLUICE_ASSIGN_OR_RETURN(const auto state, ModelState<T>::Make(config, schema));
-  SLUICE_ASSIGN_OR_RETURN(const placement::PlanOptions options, MakePlanOptions(config, schema));
   SLUICE_ASSIGN_OR_RETURN(const placement::Machine link, LinkOf(config.strategy.planner));
   ThreadPool pool(static_cast<int>(config.threads));
   SLUICE_ASSIGN_OR_RETURN(const placement::PlanInput input,
                           MakePlanInput(config, features, *state, request.ranks, link, &pool));
-  SLUICE_ASSIGN_OR_RETURN(const placement::Plan plan, placement::MakePlan(input, options));
-  if (!request.json.empty()) SLUICE_RETURN_IF_ERROR(WriteFileAtomically(request.json, ToJson(input, plan)));
-  return placement::ToText(input, plan);
+  SLUICE_ASSIGN_OR_RETURN(const PlannedRun planned, PlanForms(config, input, *state));
+  if (!request.json.empty()) SLUICE_RETURN_IF_ERROR(WriteFileAtomically(request.json, ToJson(planned)));
+  return placement::ToText(planned.input, planned.plan) +
+         fmt::format("partial results travel in the form: {}\n", nn::PartialFormName(planned.form));
 }
 
 }  // namespace

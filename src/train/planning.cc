@@ -3,7 +3,10 @@
 #include <algorithm>
 #include <filesystem>
 #include <numeric>
+#include <optional>
 #include <utility>
+
+#include <fmt/format.h>
 
 #include "base/aligned_buffer.h"
 #include "data/open.h"
@@ -41,14 +44,14 @@ struct Sampled {
 };
 
 Result<Sampled> Sample(const RunConfig& config, const data::FittedFeatures& features, const data::Schema& schema,
-                       int num_ranks) {
+                       const std::vector<uint8_t>& whole_bags, int num_ranks) {
   data::OpenOptions open;
   open.purpose = data::Purpose::kTrain;
   open.batch_size = config.train.batch_size;
   open.seed = static_cast<uint64_t>(config.seed);
   open.num_reader_threads = 0;
   SLUICE_ASSIGN_OR_RETURN(const auto source, data::OpenSource(config.data, features, open));
-  placement::DataSample sample(schema, num_ranks, std::vector<bool>(schema.fields.size(), false));
+  placement::DataSample sample(schema, num_ranks, whole_bags);
   data::Batch batch;
   Sampled sampled;
   while (sample.samples() < config.strategy.planner.samples) {
@@ -72,7 +75,88 @@ Result<Sampled> Sample(const RunConfig& config, const data::FittedFeatures& feat
   return sampled;
 }
 
+// What the net sends in its form: columns of partials, and layers that owners of rows multiply with.
+template <class T>
+void TakeForm(const nn::Net<T>& net, const embedding::VirtualIdBuilder& ids, placement::PlanInput* input) {
+  input->shared.clear();
+  for (placement::VocabularyCost& vocabulary : input->vocabularies) {
+    vocabulary.sum_columns = vocabulary.max_columns = vocabulary.layer_params = vocabulary.home_params = 0;
+    vocabulary.shared.clear();
+  }
+  const auto of_field = [&](int field) -> placement::VocabularyCost& {
+    return input->vocabularies[static_cast<size_t>(ids.vocabulary_of_field(field))];
+  };
+  for (const nn::OperatorColumns& columns : net.operator_columns()) {
+    const bool max = columns.reduction == nn::Reduction::kMax;
+    const auto shared = static_cast<int>(input->shared.size());
+    if (columns.per_field == 0) input->shared.push_back({columns.name, columns.width});
+    for (const int field : columns.fields) {
+      placement::VocabularyCost& vocabulary = of_field(field);
+      if (columns.per_field > 0)
+        (max ? vocabulary.max_columns : vocabulary.sum_columns) += columns.per_field;
+      else if (vocabulary.shared.empty() || vocabulary.shared.back() != shared)
+        vocabulary.shared.push_back(shared);
+    }
+  }
+  for (const nn::OwnedWeights& weights : net.owned_weights()) {
+    of_field(weights.field).layer_params += weights.params.size();
+    if (!weights.read_elsewhere) of_field(weights.field).home_params += weights.params.size();
+  }
+  input->batch_sums = net.num_batch_sums();
+}
+
 }  // namespace
+
+template <class T>
+std::vector<uint8_t> WholeBags(const nn::Net<T>& net, const data::Schema& schema) {
+  std::vector<uint8_t> whole(schema.fields.size(), 0);
+  for (const nn::OperatorColumns& columns : net.operator_columns())
+    for (const int field : columns.divided) whole[static_cast<size_t>(field)] = 1;
+  return whole;
+}
+
+template <class T>
+Result<PlannedRun> PlanForms(const RunConfig& config, const placement::PlanInput& input, const ModelState<T>& state) {
+  const std::string& wish = config.strategy.first_layer;
+  const bool split = wish == "by_rows" || wish == "by_hash";
+  SLUICE_ASSIGN_OR_RETURN(const placement::PlanOptions options, MakePlanOptions(config, state.schema));
+  const embedding::VirtualIdBuilder ids(state.schema);
+  std::optional<PlannedRun> best;
+  for (const nn::PartialForm form : {nn::PartialForm::kWhole, nn::PartialForm::kPooled, nn::PartialForm::kProducts}) {
+    // Deterministic mode has the graph as written, every other one of its forms for several ranks.
+    if (config.deterministic != (form == nn::PartialForm::kWhole)) continue;
+    if (form == nn::PartialForm::kProducts && wish == "pooled") continue;
+    SLUICE_ASSIGN_OR_RETURN(const auto net, nn::Net<T>::Build(state.spec, state.schema, form));
+    if (form == nn::PartialForm::kProducts && net->owned_weights().empty()) continue;
+    PlannedRun planned{.form = form, .input = input, .plan = {}};
+    TakeForm(*net, ids, &planned.input);
+    placement::PlanOptions asked = options;
+    for (const nn::OwnedWeights& weights : net->owned_weights()) {
+      const auto v = static_cast<size_t>(ids.vocabulary_of_field(weights.field));
+      if (!split || asked.fixed[v]) continue;
+      asked.fixed[v] = wish == "by_rows" ? placement::Placement::kFieldA2a : placement::Placement::kDesRs;
+    }
+    // Whoever checks the strategy says what is wrong with a home that the configuration names.
+    for (size_t v = 0; v < asked.fixed.size(); ++v)
+      if (asked.fixed[v]) planned.input.vocabularies[v].no_home.clear();
+    SLUICE_ASSIGN_OR_RETURN(planned.plan, placement::MakePlan(planned.input, asked));
+    const auto price = [](const PlannedRun& run) { return placement::ObjectiveOf(run.input, run.plan.cost); };
+    if (!best || split || price(planned) < price(*best)) best = std::move(planned);
+  }
+  SLUICE_CHECK(best.has_value(), "no form of the model for several ranks");
+  return std::move(*best);
+}
+
+template <class T>
+Result<placement::StepCost> CostAs(nn::PartialForm form, const placement::Strategy& strategy,
+                                   const ModelState<T>& state, PlannedRun* planned) {
+  if (planned->form != form) {
+    SLUICE_ASSIGN_OR_RETURN(const auto net, nn::Net<T>::Build(state.spec, state.schema, form));
+    TakeForm(*net, embedding::VirtualIdBuilder(state.schema), &planned->input);
+    planned->form = form;
+  }
+  return placement::CostOf(planned->input, strategy);
+}
 
 Result<placement::Machine> LinkOf(const placement::PlannerConfig& config) {
   placement::Machine machine;
@@ -141,7 +225,7 @@ Result<placement::PlanInput> MakePlanInput(const RunConfig& config, const data::
   const placement::PlannerConfig& planner = config.strategy.planner;
   const data::Schema& schema = state.schema;
   embedding::VirtualIdBuilder ids(schema);
-  SLUICE_ASSIGN_OR_RETURN(Sampled sampled, Sample(config, features, schema, num_ranks));
+  SLUICE_ASSIGN_OR_RETURN(Sampled sampled, Sample(config, features, schema, WholeBags(*state.net, schema), num_ranks));
   placement::PlanInput input;
   input.num_ranks = num_ranks;
   input.batch_size = sampled.batch_size;
@@ -154,57 +238,50 @@ Result<placement::PlanInput> MakePlanInput(const RunConfig& config, const data::
     input.vocabularies[static_cast<size_t>(ids.vocabulary_of_field(static_cast<int>(found - schema.fields.begin())))]
         .rows = static_cast<double>(field.rows);
   }
-  // Owners of rows hand on what they pool, unless the form of products is chosen later. Deterministic mode knows the graph
-  // as written only.
-  std::vector<nn::OperatorColumns> operators = state.net->operator_columns();
-  if (!config.deterministic) {
-    SLUICE_ASSIGN_OR_RETURN(const auto pooled, nn::Net<T>::Build(state.spec, schema, nn::PartialForm::kPooled));
-    operators = pooled->operator_columns();
-  }
-  for (const nn::OperatorColumns& columns : operators) {
-    const bool max = columns.reduction == nn::Reduction::kMax;
-    const auto shared = static_cast<int>(input.shared.size());
-    if (columns.per_field == 0) input.shared.push_back({columns.name, columns.width});
-    for (const int field : columns.fields) {
-      placement::VocabularyCost& vocabulary = input.vocabularies[static_cast<size_t>(ids.vocabulary_of_field(field))];
-      if (columns.per_field > 0)
-        (max ? vocabulary.max_columns : vocabulary.sum_columns) += columns.per_field;
-      else if (vocabulary.shared.empty() || vocabulary.shared.back() != shared)
-        vocabulary.shared.push_back(shared);
-    }
-  }
   for (int t = 0; t < state.tables->size(); ++t) {
     std::vector<bool> served(input.vocabularies.size(), false);
-    for (const int field : state.tables->need(t).fields)
-      served[static_cast<size_t>(ids.vocabulary_of_field(field))] = true;
-    const int64_t dim = state.tables->need(t).dim;
+    const nn::TableNeed& need = state.tables->need(t);
+    for (const int field : need.fields) served[static_cast<size_t>(ids.vocabulary_of_field(field))] = true;
+    const int64_t dim = need.dim;
     const int64_t scalars = dim + state.tables->table(t).num_slots();
-    const embedding::TableConfig table = TableSettings(config, state.tables->need(t).name);
+    const embedding::TableConfig table = TableSettings(config, need.name);
     const int64_t most_rows = table.expiry.max_rows;
-    const bool by_shard = (most_rows > 0 || table.admission.kind == "count") &&
-                          std::count(served.begin(), served.end(), true) > 1;
+    const bool kept_by_shard = most_rows > 0 || table.admission.kind == "count";
     for (size_t v = 0; v < served.size(); ++v) {
       if (!served[v]) continue;
       placement::VocabularyCost& vocabulary = input.vocabularies[v];
       vocabulary.row_scalars += dim;
       vocabulary.row_bytes += kRowOverhead + scalars * static_cast<int64_t>(sizeof(T));
-      vocabulary.kept_by_shard = vocabulary.kept_by_shard || by_shard;
       if (most_rows > 0) vocabulary.rows = std::min(vocabulary.rows, static_cast<double>(most_rows));
+      if (kept_by_shard && std::count(served.begin(), served.end(), true) > 1)
+        vocabulary.no_home = fmt::format("table {} bounds or admits rows of all its vocabularies by shard", need.name);
     }
   }
   const placement::WireConfig& wire = config.strategy.wire;
   const auto bytes_of = [](const std::string& format) {
     return format == "bf16" ? int64_t{2} : static_cast<int64_t>(sizeof(T));
   };
+  input.deterministic = config.deterministic;
+  const auto sum_bytes = [&](const std::string& format) {
+    return config.deterministic ? static_cast<int64_t>(sizeof(int64_t)) : bytes_of(format);
+  };
   input.partial_bytes = bytes_of(wire.partials);
-  input.row_wire_bytes = bytes_of(wire.rows);
-  input.dense_bytes = bytes_of(wire.dense_gradients);
+  input.forward_sum_bytes = sum_bytes(wire.partials);
+  input.row_bytes = bytes_of(wire.rows);
+  input.row_gradient_bytes = sum_bytes(wire.rows);
+  input.dense_bytes = sum_bytes(wire.dense_gradients);
   input.scalar_bytes = sizeof(T);
   input.dense_params = state.params.size();
   input.dense_slots = state.slots.size();
-  input.batch_sums = state.net->num_batch_sums();
   input.clips_rows = config.train.clip_norm > 0;
-  input.gathered_logits = config.train.progressive.window > 0 ? schema.num_labels() : 0;
+  input.clips_dense = config.optimizer.clip_norm > 0;
+  input.sample_weights = schema.has_sample_weight;
+  if (config.train.progressive.window > 0) {
+    input.gathered_labels = schema.num_labels();
+    input.gathered_sample_bytes = schema.num_labels() * static_cast<int64_t>(sizeof(float)) +
+                                  (schema.has_sample_weight ? static_cast<int64_t>(sizeof(float)) : 0) +
+                                  (schema.has_group ? static_cast<int64_t>(sizeof(int64_t)) : 0);
+  }
   input.flops_per_sample = state.net->flops_per_sample();
   if (!planner.memory_per_rank.empty()) {
     SLUICE_ASSIGN_OR_RETURN(input.memory_per_rank,
@@ -221,9 +298,15 @@ Result<placement::PlanInput> MakePlanInput(const RunConfig& config, const data::
   return input;
 }
 
-template Result<placement::PlanInput> MakePlanInput(const RunConfig&, const data::FittedFeatures&,
-                                                    const ModelState<float>&, int, placement::Machine, ThreadPool*);
-template Result<placement::PlanInput> MakePlanInput(const RunConfig&, const data::FittedFeatures&,
-                                                    const ModelState<double>&, int, placement::Machine, ThreadPool*);
+#define SLUICE_PLANNING(T)                                                                                         \
+  template Result<placement::PlanInput> MakePlanInput(const RunConfig&, const data::FittedFeatures&,               \
+                                                      const ModelState<T>&, int, placement::Machine, ThreadPool*); \
+  template std::vector<uint8_t> WholeBags(const nn::Net<T>&, const data::Schema&);                                 \
+  template Result<PlannedRun> PlanForms(const RunConfig&, const placement::PlanInput&, const ModelState<T>&);      \
+  template Result<placement::StepCost> CostAs(nn::PartialForm, const placement::Strategy&, const ModelState<T>&,   \
+                                              PlannedRun*)
+SLUICE_PLANNING(float);
+SLUICE_PLANNING(double);
+#undef SLUICE_PLANNING
 
 }  // namespace sluice::train

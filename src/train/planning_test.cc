@@ -12,10 +12,6 @@ class PlanningTest : public RanksTest {
   // Three keys a field on average, 50 whole batches.
   static RunConfig Model(const std::string& preset) {
     RunConfig config = Tiny(preset, 3000, 3);
-    if (preset == "dlrm")
-      for (const char* name : {"I1", "I2"}) config.features.emplace_back(name, data::FeatureConfig{.type = "numeric"});
-    for (const char* name : {"C1", "C2", "C3", "C4"})
-      config.features.emplace_back(name, data::FeatureConfig{.multi = true});
     config.precision = "fp32";
     config.checkpoint.at_end = false;
     return config;
@@ -76,11 +72,63 @@ TEST_F(PlanningTest, PredictsStatisticsAndFormatsOfMessages) {
   }
 }
 
+TEST_F(PlanningTest, PredictsMixesFormsOfInputAndPooling) {
+  for (const std::string preset : {"wide_deep", "deepfm", "dlrm"}) {
+    for (const std::string pooling : {"sum", "mean", "max"}) {
+      RunConfig config = Model(preset);
+      config.model.pooling = pooling;
+      config.strategy.placement = "des_rs";
+      config.strategy.fields = {{"C1", {.placement = "field_a2a"}}, {"C2", {.placement = "rows_a2a"}}};
+      for (const std::string input : {"replicated", "sharded"}) {
+        config.strategy.input = input;
+        config.strategy.wire.rows = input == "sharded" ? "bf16" : "fp32";
+        ExpectPredicted(config, 3, fmt::format("{} {} {}", preset, pooling, input));
+      }
+    }
+  }
+}
+
+TEST_F(PlanningTest, PredictsFirstLayersAsProducts) {
+  for (const std::string preset : {"dnn", "wide_deep", "dcn"}) {
+    RunConfig config = Model(preset);
+    config.train.clip_norm = 0.5;
+    for (const auto& [form, placement] : {std::pair{"auto", "auto"},
+                                          {"pooled", "des_rs"},
+                                          {"by_hash", "auto"},
+                                          {"by_hash", "des"},
+                                          {"by_rows", "auto"},
+                                          {"by_rows", "des"}}) {
+      config.strategy.first_layer = form;
+      config.strategy.placement = placement;
+      ExpectPredicted(config, 3, fmt::format("{} {} {}", preset, form, placement));
+    }
+  }
+}
+
+TEST_F(PlanningTest, PredictsDeterministicMode) {
+  for (const std::string placement : {"des", "des_rs", "rows_a2a", "field_a2a", "auto"}) {
+    RunConfig config = Model("deepfm");
+    config.deterministic = true;
+    config.train.clip_norm = 0.5;
+    config.strategy.placement = placement;
+    ExpectPredicted(config, 3, placement);
+  }
+}
+
+// What a table keeps by shard for all its vocabularies keeps them from having homes.
+TEST_F(PlanningTest, AutoChoosesOnlyWhatRuns) {
+  RunConfig config = Model("deepfm");
+  embedding::TableConfig table;
+  table.expiry.max_rows = 2048;
+  config.tables = {{"default", table}};
+  ExpectPredicted(config, 3, "bounded tables");
+}
+
 TEST_F(PlanningTest, AutoSendsNoMoreThanAnyPlacementOfTheWholeModel) {
   for (const std::string preset : {"lr", "deepfm"}) {
     RunConfig config = Model(preset);
     const double automatic = MustTrainOn(4, config, NewRun()).bytes_per_sample.at("sent");
-    for (const std::string placement : {"des_rs", "rows_a2a"}) {
+    for (const std::string placement : {"des_rs", "rows_a2a", "field_a2a"}) {
       config.strategy.placement = placement;
       EXPECT_LE(automatic, 1.02 * MustTrainOn(4, config, NewRun()).bytes_per_sample.at("sent"))
           << preset << " " << placement;

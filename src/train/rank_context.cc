@@ -6,6 +6,7 @@
 
 #include "base/log.h"
 #include "placement/partial_form.h"
+#include "train/planning.h"
 
 namespace sluice::train {
 namespace {
@@ -65,9 +66,7 @@ Status CheckHomes(const RunConfig& config, const placement::Strategy& strategy, 
 // Owners of keys learn of the others in a bag where pooling divides by them.
 template <class T>
 Status FindWholeBags(const RunConfig& config, const ModelState<T>& state, RankContext* context) {
-  context->whole_bags.assign(state.schema.fields.size(), 0);
-  for (const auto& op : state.net->operator_columns())
-    for (const int field : op.divided) context->whole_bags[static_cast<size_t>(field)] = 1;
+  context->whole_bags = WholeBags(*state.net, state.schema);
   // The keys of others come behind one's own, so weights would add up in another order than on one rank.
   for (size_t f = 0; f < context->whole_bags.size(); ++f)
     if (config.deterministic && context->strategy.sharded_input && context->whole_bags[f] != 0 &&

@@ -6,8 +6,6 @@
 #include <filesystem>
 #include <utility>
 
-#include <fmt/format.h>
-
 #include "base/file.h"
 #include "base/log.h"
 #include "checkpoint/checkpoint_folder.h"
@@ -537,19 +535,29 @@ Result<int64_t> Trainer<T>::SumOverRanks(int64_t value) {
 template <class T>
 Result<placement::Strategy> Trainer<T>::PlanStrategy(const placement::Machine& link) {
   const RunConfig& config = header_.config;
-  SLUICE_ASSIGN_OR_RETURN(const placement::PlanOptions options, MakePlanOptions(config, state_->schema));
   SLUICE_ASSIGN_OR_RETURN(const placement::PlanInput input, MakePlanInput(config, header_.features, *state_,
                                                                           context_.ranks->size(), link, pool_.get()));
-  SLUICE_ASSIGN_OR_RETURN(placement::Plan plan, placement::MakePlan(input, options));
+  SLUICE_ASSIGN_OR_RETURN(PlannedRun planned, PlanForms(config, input, *state_));
+  planned_ = std::make_unique<PlannedRun>(std::move(planned));
+  if (!options_.quiet) {
+    SLUICE_INFO("{} ranks: {}", context_.ranks->size(), planned_->plan.reason);
+    SLUICE_INFO("the batch size of {} is that of all ranks together", config.train.batch_size);
+  }
+  return planned_->plan.strategy;
+}
+
+// What the settled strategy should send, for the report.
+template <class T>
+Status Trainer<T>::Predict() {
+  if (planned_ == nullptr) return Status::Ok();
+  SLUICE_ASSIGN_OR_RETURN(const placement::StepCost cost,
+                          CostAs(context_.form, context_.strategy, *state_, planned_.get()));
   for (int kind = 0; kind < comm::kNumTraffics; ++kind)
     if (static_cast<comm::Traffic>(kind) != comm::Traffic::kControl)
       report_.predicted_bytes_per_sample[comm::TrafficName(static_cast<comm::Traffic>(kind))] =
-          plan.cost.bytes[static_cast<size_t>(kind)] / static_cast<double>(input.batch_size);
-  if (!options_.quiet) {
-    SLUICE_INFO("{} ranks: {}", context_.ranks->size(), plan.reason);
-    SLUICE_INFO("the batch size of {} is that of all ranks together", config.train.batch_size);
-  }
-  return plan.strategy;
+          cost.bytes[static_cast<size_t>(kind)] / static_cast<double>(planned_->input.batch_size);
+  planned_.reset();
+  return Status::Ok();
 }
 
 // Rank 0 plans for all: what is measured differs from rank to rank.
@@ -568,7 +576,8 @@ Status Trainer<T>::SettleStrategy() {
   SLUICE_ASSIGN_OR_RETURN(const placement::Strategy chosen, placement::DecodeStrategy(text));
   SLUICE_ASSIGN_OR_RETURN(context_.strategy,
                           placement::Settle(config, state_->schema, context_.ranks->size(), chosen));
-  return PrepareRanks(header_.config, leads() && !options_.quiet, &context_, state_.get());
+  SLUICE_RETURN_IF_ERROR(PrepareRanks(header_.config, leads() && !options_.quiet, &context_, state_.get()));
+  return Predict();
 }
 
 template <class T>

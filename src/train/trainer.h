@@ -14,7 +14,6 @@
 #include "metric/histogram_auc.h"
 #include "metric/metrics.h"
 #include "metric/progressive.h"
-#include "placement/planner.h"
 #include "telemetry/metrics_file.h"
 #include "telemetry/progress.h"
 #include "telemetry/run_log.h"
@@ -23,6 +22,7 @@
 #include "train/evaluation.h"
 #include "train/host_stage.h"
 #include "train/model_state.h"
+#include "train/planning.h"
 #include "train/progress.h"
 #include "train/run_folder.h"
 #include "train/worker.h"
@@ -55,6 +55,7 @@ class Trainer {
   Status OpenLog();
   // Rank 0: the strategy, and what it should send.
   Result<placement::Strategy> PlanStrategy(const placement::Machine& link);
+  Status Predict();
   Status SettleStrategy();
   data::Slice InputSlice() const;   // all of it until the strategy says otherwise
   Status OpenTrainingData();
@@ -91,6 +92,7 @@ class Trainer {
   nn::LossKind loss_ = nn::LossKind::kBce;
   std::unique_ptr<ThreadPool> pool_;
   std::unique_ptr<ModelState<T>> state_;
+  std::unique_ptr<PlannedRun> planned_;                        // rank 0, while opening
   std::unique_ptr<checkpoint::CheckpointReader> checkpoint_;   // to resume from, while opening
   std::unique_ptr<data::BatchSource> source_;
   std::unique_ptr<Worker<T>> worker_;

@@ -39,7 +39,7 @@ def test_predicted_bytes_are_those_that_processes_send(path):
     one_hot = write_criteo(os.path.join(path, "data.tsv"), 2560)
     multi_hot = write_multi_hot(os.path.join(path, "data.csv"), 2560)
     for name, data, more in [("one-hot", one_hot, {}), ("multi-hot", multi_hot, MULTI_HOT)]:
-        for placement in ["des", "des_rs", "rows_a2a", "auto"]:
+        for placement in ["des", "des_rs", "rows_a2a", "field_a2a", "auto"]:
             what = f"{name}, {placement}"
             text, got = train(os.path.join(path, f"{name}-{placement}"), data, 3, strategy__placement=placement, **more)
             check_predicted(got, what)
@@ -56,7 +56,7 @@ def test_a_measured_link_gives_all_ranks_one_plan(path):
 def test_plan_says_what_the_run_then_does(path):
     data = write_multi_hot(os.path.join(path, "data.csv"), 1280)
     config = os.path.join(path, "run", "config.yaml")
-    _, got = train(os.path.join(path, "run"), data, 3, strategy__placement="rows_a2a", **MULTI_HOT)
+    _, got = train(os.path.join(path, "run"), data, 3, **MULTI_HOT)
     written = os.path.join(path, "plan.json")
     text = run("plan", config, "--ranks", 3, "--json", written).out
     check_in("the plan", text)
