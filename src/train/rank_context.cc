@@ -90,6 +90,16 @@ Status PrepareRanks(const RunConfig& config, bool logs, RankContext* context, Mo
   return CheckHomes(config, context->strategy, *state);
 }
 
+template <class T>
+Status CheckNamedHomes(const RunConfig& config, const ModelState<T>& state) {
+  SLUICE_ASSIGN_OR_RETURN(const auto named, placement::NamedPlacements(config.strategy, state.schema));
+  placement::Strategy strategy;
+  for (const auto& placement : named) strategy.home.push_back(placement == placement::Placement::kFieldA2a ? 0 : -1);
+  return CheckHomes(config, strategy, state);
+}
+
+template Status CheckNamedHomes<float>(const RunConfig&, const ModelState<float>&);
+template Status CheckNamedHomes<double>(const RunConfig&, const ModelState<double>&);
 template Status PrepareRanks<float>(const RunConfig&, bool, RankContext*, ModelState<float>*);
 template Status PrepareRanks<double>(const RunConfig&, bool, RankContext*, ModelState<double>*);
 

@@ -14,4 +14,8 @@ namespace sluice::train {
 template <class T>
 Status PrepareRanks(const RunConfig& config, bool logs, RankContext* context, ModelState<T>* state);
 
+// Whether the placements that the configuration names go with its tables. Errors: kInvalidArgument naming the table.
+template <class T>
+Status CheckNamedHomes(const RunConfig& config, const ModelState<T>& state);
+
 }  // namespace sluice::train

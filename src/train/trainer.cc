@@ -564,6 +564,7 @@ Status Trainer<T>::Predict() {
 template <class T>
 Status Trainer<T>::SettleStrategy() {
   const placement::StrategyConfig& config = header_.config.strategy;
+  SLUICE_RETURN_IF_ERROR(CheckNamedHomes(header_.config, *state_));
   SLUICE_ASSIGN_OR_RETURN(placement::Machine link, LinkOf(config.planner));
   if (config.planner.link == "measure")
     SLUICE_RETURN_IF_ERROR(placement::MeasureLink(&context_.ranks->control(), &link));
