@@ -9,7 +9,7 @@ class Mutant:
     old: str  # occurs exactly once in the file
     new: str
     targets: tuple  # executables to build; the tests below run after one another until one fails
-    tests: tuple  # ctest names
+    tests: tuple  # ctest names, or EXECUTABLE:FILTER for some tests of one of the executables
 
 
 MUTANTS = [
@@ -45,4 +45,35 @@ MUTANTS = [
     Mutant("a checkpoint without slots", "src/embedding/hash_table_io.cc",
            "    if (!slots) return;\n", "    return;\n",
            ("test_embedding_fast",), ("embedding.fast",)),
+    # Of several ranks.
+    Mutant("the bias is added by every rank", "src/nn/net.cc",
+           "        node.op->Partial(batch, view, samples, partial);\n",
+           "        node.op->Partial(batch, view, samples, partial);\n"
+           "        if (params != nullptr && impl_->graph.output_bias >= 0 && partial.cols == impl_->graph.num_labels)\n"
+           "          for (int64_t i = 0; i < partial.rows; ++i)\n"
+           "            for (int64_t l = 0; l < partial.cols; ++l) partial.row(i)[l] += params[impl_->graph.output_bias + l];\n",
+           ("test_train_fast",), ("test_train_fast:RanksTest.LogisticRegression*",)),
+    Mutant("a gradient divided by the batch and by the ranks", "src/sync/all_reduce_sync.cc",
+           "  return comm_->AllReduce<T>(gradients",
+           "  for (T& value : gradients.subspan(static_cast<size_t>(bucket.begin), static_cast<size_t>(bucket.size())))\n"
+           "    value /= static_cast<T>(comm_->size());\n"
+           "  return comm_->AllReduce<T>(gradients",
+           ("test_train_fast",), ("test_train_fast:RanksTest.LogisticRegression*",)),
+    Mutant("products are reduced after the activation", "src/nn/net.cc",
+           "      ProjectForward<T>(node.projections, params, pooled, partial);\n",
+           "      ProjectForward<T>(node.projections, params, pooled, partial);\n"
+           "      for (int64_t i = 0; i < partial.rows; ++i)\n"
+           "        for (int64_t c = 0; c < partial.cols; ++c) partial.row(i)[c] = std::max(partial.row(i)[c], T(0));\n",
+           ("test_train_fast",), ("test_train_fast:FirstLayerTest.EverySplit*",)),
+    Mutant("samples are split before partials are summed", "src/placement/partial_exchange.cc",
+           "  SLUICE_RETURN_IF_ERROR(comm_->ReduceScatter<T>({global, static_cast<size_t>(global_batch * width)},\n"
+           "                                                 Counts(global_batch, width), out, ReduceOp::kSum, "
+           "Traffic::kPartials,\n"
+           "                                                 wire_));\n",
+           "  std::copy_n(global + SamplesOf(global_batch, comm_->rank()).begin * width, mine * width, out.data());\n",
+           ("test_train_fast",), ("test_train_fast:RanksTest.FactorisationMachine*",)),
+    Mutant("of the ranks that have a row the last one alone counts", "src/placement/row_exchange.cc",
+           "to[d] += from[d];",
+           "to[d] = from[d];",
+           ("test_train_fast",), ("test_train_fast:RanksTest.FactorisationMachine*",)),
 ]

@@ -26,7 +26,13 @@ def build(folder, targets):
 def failing_test(folder, tests):
     """The first test that fails, or None."""
     for test in tests:
-        outcome = run("ctest", "--test-dir", str(folder), "--tests-regex", f"^{test}$", "--no-tests=error")
+        executable, colon, chosen = test.partition(":")
+        if colon:
+            outcome = run(str(folder / executable), f"--gtest_filter={chosen}", "--gtest_fail_fast")
+            if "[==========] Running 0 tests" in outcome.stdout:
+                sys.exit(f"{test}: there is no such test")
+        else:
+            outcome = run("ctest", "--test-dir", str(folder), "--tests-regex", f"^{test}$", "--no-tests=error")
         if outcome.returncode != 0:
             return test
     return None
