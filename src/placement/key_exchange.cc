@@ -123,7 +123,7 @@ void KeyExchange::EncodeField(const data::Batch& local, const FieldRoute& route)
 
 Status KeyExchange::Decode(int from, int64_t samples, std::span<const std::byte> message, data::Batch* owned,
                            std::vector<std::vector<int32_t>>* present) const {
-  constexpr uint64_t kMaxOthers = 1 << 24;   // keys of others in one bag
+  constexpr uint64_t kMaxOthers = 1 << 26;   // keys of others in the bags of one field: they take memory here alone
   Cursor cursor(message);
   const auto damaged = [&](int field) {
     return DataLoss("the keys that rank {} sent for field {} are damaged", from, schema_.fields[field].name);
@@ -146,6 +146,7 @@ Status KeyExchange::Decode(int from, int64_t samples, std::span<const std::byte>
         return damaged(route.field);
       total += count;
       others += rest;
+      if (others > kMaxOthers) return damaged(route.field);
     }
     const size_t old = column.keys.size(), size = old + total + others;
     if (size > INT32_MAX) return damaged(route.field);
@@ -211,8 +212,14 @@ Status KeyExchange::Run(const data::Batch& local, int64_t global_batch, data::Ba
     SLUICE_RETURN_IF_ERROR(Decode(r, SamplesOfRank(global_batch, r, ranks).size(), in_[r], owned, present));
   // Fields that are not routed hold no key of any sample.
   for (auto& column : owned->fields) column.offsets.resize(static_cast<size_t>(global_batch) + 1, column.offsets.back());
-  for (const FieldRoute& route : routes_)   // every sample's key is here
-    if (route.owner == comm_->rank() && schema_.fields[route.field].one_hot) owned->fields[route.field].offsets.clear();
+  for (const FieldRoute& route : routes_) {   // every sample's key is here
+    data::FieldColumn& column = owned->fields[route.field];
+    if (route.owner != comm_->rank() || !schema_.fields[route.field].one_hot) continue;
+    if (static_cast<int64_t>(column.keys.size()) != global_batch)
+      return DataLoss("{} keys of field {} came for {} samples", column.keys.size(), schema_.fields[route.field].name,
+                      global_batch);
+    column.offsets.clear();
+  }
   return Status::Ok();
 }
 

@@ -129,6 +129,54 @@ TEST_P(KeyExchangeTest, WholeBagsHoldTheKeysOfOthersToo) {
   });
 }
 
+// Rank 1 sends what it should not.
+TEST(KeyExchangeTest, RefusesDamagedMessages) {
+  const data::Schema schema = TestSchema();
+  const auto message = [](std::initializer_list<int> bytes, size_t zeros) {
+    std::vector<std::byte> out;
+    for (const int byte : bytes) out.push_back(static_cast<std::byte>(byte));
+    out.resize(out.size() + zeros);
+    return out;
+  };
+  struct Case {
+    FieldRoute route;
+    std::vector<std::byte> sent;   // about rank 1's two samples
+    const char* words;
+  };
+  const std::vector<Case> cases = {
+      {{.field = 0, .owner = 0}, message({3}, 2 * 8 + 1), ""},
+      {{.field = 0, .owner = 0}, message({1}, 1 * 8 + 1), "3 keys of field one_hot came for 4 samples"},
+      {{.field = 0, .owner = 0}, message({3}, 1 * 8 + 1), "sent for field one_hot are damaged"},
+      {{.field = 0, .owner = 0}, message({3}, 2 * 8 + 2), "bytes left over"},
+      {{.field = 1}, message({1, 0}, 8 + 1), ""},
+      {{.field = 1}, message({1}, 0), "sent for field multi are damaged"},
+      {{.field = 1}, message({0x80, 0x80, 0x80, 0x80, 0x80, 1, 1}, 30), "sent for field multi are damaged"},
+      {{.field = 1, .whole_bags = true}, message({1, 2, 1, 0}, 2 * 8 + 1), ""},
+      {{.field = 1, .whole_bags = true}, message({1, 0xff, 0xff, 0xff, 0x7f, 0}, 9), "sent for field multi are damaged"},
+  };
+  for (const Case& c : cases) {
+    comm::RunRankThreads(2, std::chrono::seconds(20), [&](comm::Communicator& comm) {
+      if (comm.rank() == 1) {
+        const std::vector<int64_t> lengths = {static_cast<int64_t>(c.sent.size()), 0};
+        auto mine = comm.ExchangeCounts(lengths, comm::Traffic::kInputKeys);
+        ASSERT_TRUE(mine.ok());
+        std::vector<std::byte> in(static_cast<size_t>((*mine)[0]));
+        ASSERT_TRUE(comm.AllToAll({c.sent, {}}, {in, {}}, comm::Traffic::kInputKeys).ok());
+        return;
+      }
+      KeyExchange exchange(schema, {c.route}, &comm);
+      data::Batch owned;
+      std::vector<std::vector<int32_t>> present;
+      const Status status = exchange.Run(MakeBatch(schema, SamplesOfRank(4, 0, 2)), 4, &owned, &present);
+      EXPECT_EQ(status.ok(), c.words[0] == '\0') << status.message();
+      if (!status.ok()) {
+        EXPECT_EQ(status.code(), StatusCode::kDataLoss);
+      }
+      EXPECT_NE(status.message().find(c.words), std::string::npos) << status.message();
+    });
+  }
+}
+
 TEST(KeyExchangeBytesTest, PayloadIsTheFormula) {
   const data::Schema schema = TestSchema();
   std::atomic<int64_t> sent{0}, expected{0};

@@ -88,6 +88,9 @@ Status KeyRequests::Decode(AskedKeys* asked, RowRoutes* routes) const {
         std::memcpy(asked->keys[v].data() + old, keys, n * sizeof(Key));
         std::memcpy(asked->counts[v].data() + old, counts, n * sizeof(int32_t));
       }
+      for (size_t at = old; at < old + n; ++at)
+        if (asked->counts[v][at] < 1)
+          return DataLoss("the keys that rank {} asks for are damaged: one occurs {} times", r, asked->counts[v][at]);
       keys += n * sizeof(Key);
       counts += n * sizeof(int32_t);
       routes->give_begin[r * num_vocabularies_ + v + 1] = static_cast<int64_t>(n);
