@@ -1,5 +1,8 @@
 // One answer, whatever the number of ranks: threads as ranks against one process.
+#include "comm/rank_threads.h"
+#include "data/features.h"
 #include "train/ranks_test_util.h"
+#include "train/replicas.h"
 
 namespace sluice::train {
 namespace {
@@ -95,6 +98,93 @@ TEST_F(RanksTest, RowsAndTheirGradientsAreTheSameBytes) {
   EXPECT_GT(report.bytes_per_sample.at("rows"), 0);
   EXPECT_DOUBLE_EQ(report.bytes_per_sample.at("rows"), report.bytes_per_sample.at("row_gradients"));
   EXPECT_EQ(report.bytes_per_sample.at("partials"), 0);
+}
+
+TEST_F(RanksTest, MemoryOfTablesIsDividedAmongRanks) {
+  RunConfig config = Fp64("fm");
+  config.model.dim = 32;
+  config.train.max_steps = 60;
+  config.checkpoint.at_end = false;
+  config.data.split = {};
+  std::map<int, double> largest, rows;
+  for (const int ranks : {1, 2, 4}) {
+    config.strategy.placement = ranks == 1 ? "auto" : "rows_a2a";
+    const TrainReport report = MustTrainOn(ranks, config, NewRun());
+    for (const RankShare& share : report.shares) {
+      largest[ranks] = std::max(largest[ranks], static_cast<double>(share.table_bytes));
+      rows[ranks] += static_cast<double>(share.rows);
+    }
+    if (ranks == 1) continue;
+    EXPECT_EQ(rows[ranks], rows[2]);
+    EXPECT_LT(Skew(report.shares, &RankShare::rows), 1.1) << ranks << " ranks";
+    // A slab of rows and an index of buckets have sizes of their own.
+    EXPECT_LT(largest[ranks], 1.25 * 2 / ranks * largest[2]) << ranks << " ranks";
+  }
+}
+
+TEST_F(RanksTest, TellsReplicasThatDiffer) {
+  RunConfig config = Tiny("deepfm", 500, 1);
+  config.precision = "fp32";
+  auto features = data::FitFeatures(config.data, config.features, true);
+  ASSERT_TRUE(features.ok());
+  comm::RunRankThreads(2, std::chrono::seconds(20), [&](comm::Communicator& comm) {
+    auto state = ModelState<float>::Make(config, features->MakeSchema());
+    ASSERT_TRUE(state.ok()) << state.status().message();
+    CheckReplicas(**state, 6, comm);
+    float& one = (*state)->params.data()[3];
+    if (comm.rank() == 1) one = std::nextafter(one, 1.0f);
+    try {
+      CheckReplicas(**state, 7, comm);
+      ADD_FAILURE() << "rank " << comm.rank();
+    } catch (const StatusError& error) {
+      EXPECT_NE(error.status().message().find("step 7: dense parameters of rank 1"), std::string::npos);
+    }
+  });
+}
+
+// Everything that threads share, for the thread sanitizer: a small run of each kind.
+class RanksOfThreadsTest : public RanksTest {};
+
+TEST_F(RanksOfThreadsTest, EveryPlacementWithOverlapEvaluationAndCheckpoints) {
+  RunConfig config = Tiny("deepfm", 500, 3);
+  config.data.eval = {TinyData(300, 3)};
+  config.precision = "fp32";
+  config.threads = 4;
+  config.model.batch_norm = true;
+  config.train.overlap = "true";
+  config.train.clip_norm = 0.05;
+  config.train.eval_every_epoch = true;
+  config.train.progressive.window = 100;
+  config.checkpoint.every_steps = 4;
+  config.strategy.dense.bucket_kib = 1;
+  config.strategy.dense.check_every_steps = 2;
+  for (const bool deterministic : {false, true}) {
+    config.deterministic = deterministic;
+    std::string digest;
+    for (const std::string& placement : kPlacements) {
+      config.strategy.placement = placement;
+      config.strategy.input = placement == "des" ? "replicated" : "sharded";
+      const std::string run = NewRun();
+      const TrainReport report = MustTrainOn(placement == "des_rs" ? 3 : 2, config, run);
+      EXPECT_EQ(report.steps, 9);
+      EXPECT_EQ(report.eval.samples, 300);
+      if (deterministic) {
+        EXPECT_EQ(digest.empty() ? DigestOf(run) : digest, DigestOf(run)) << placement;
+        digest = DigestOf(run);
+      }
+    }
+  }
+}
+
+TEST_F(RanksOfThreadsTest, AFailureOfOneEndsAll) {
+  RunConfig config = Tiny("deepfm", 500, 3);
+  config.precision = "fp32";
+  config.threads = 2;
+  config.train.overlap = "true";
+  config.optimizer.learning_rate = 1e30;
+  const auto report = Train(config, {.run_dir = NewRun(), .quiet = true, .ranks = 3});
+  ASSERT_FALSE(report.ok());
+  EXPECT_EQ(report.status().code(), StatusCode::kNumeric) << report.status().message();
 }
 
 TEST_F(RanksTest, RefusesWhatSeveralRanksDoNotOffer) {

@@ -1,7 +1,7 @@
 """Several ranks against JAX directly: 1,000 steps on the float64 plain path, and 10 steps in fp32.
 
-Every model, optimizer, placement and number of ranks takes part, and every two of model, optimizer and placement meet
-where the other test of ranks, src/train/ranks_matrix_slow_test.cc, compares the full product with one rank.
+Every model, optimizer, placement, mix, narrower form and number of ranks takes part; the full product is compared with
+one rank in src/train/ranks_matrix_slow_test.cc.
 """
 import unittest
 
@@ -12,7 +12,7 @@ SGD = {"name": "sgd", "learning_rate": 0.1}
 ADAGRAD = {"name": "adagrad", "learning_rate": 0.05, "initial_accumulator": 0.01}
 FTRL = {"name": "ftrl", "learning_rate": 0.1, "l1": 1e-3, "l2": 1e-2}
 LAZY_ADAM = {"name": "adam", "learning_rate": 0.003, "lazy_decay": True}
-# Preset, pooling, optimizer, placement, ranks.
+# Preset, pooling, optimizer, placement and further settings of the strategy, ranks.
 CASES = [
     ("lr", "sum", FTRL, "des", 8),
     ("lr", "sum", SGD, "rows_a2a", 3),
@@ -28,6 +28,15 @@ CASES = [
     ("dlrm", "sum", FTRL, "des_rs", 4),
     ("dcnv2", "sum", FTRL, "rows_a2a", 3),
     ("dcnv2", "sum", SGD, "des_rs", 8),
+    ("lr", "sum", ADAGRAD, "field_a2a", 4),
+    ("fm", "sum", SGD, "field_a2a input=sharded", 2),
+    ("dlrm", "sum", LAZY_ADAM, "field_a2a", 3),
+    ("dcnv2", "mean", ADAGRAD, "field_a2a input=sharded", 4),
+    ("deepfm", "mean", FTRL, "des_rs fields.city=field_a2a fields.tags=rows_a2a input=sharded", 3),
+    ("wide_deep", "max", ADAGRAD, "rows_a2a fields.words=des_rs fields.color=field_a2a", 4),
+    ("dnn", "sum", LAZY_ADAM, "des first_layer=by_hash", 2),
+    ("wide_deep", "sum", FTRL, "field_a2a first_layer=by_rows", 3),
+    ("dcn", "sum", ADAGRAD, "des_rs first_layer=by_hash", 4),
 ]
 
 
@@ -37,8 +46,8 @@ class RanksTest(unittest.TestCase):
             name = f"{preset}, {pooling}, {settings['name']}, {placement}, {ranks} ranks"
             with self.subTest(case=name):
                 model = {**SMALL, "preset": preset, "pooling": pooling}
-                (difference, where), moved = parity.compare(model, settings, steps, precision, ranks,
-                                                            [f"strategy.placement={placement}"])
+                strategy = [f"strategy.{setting}" for setting in f"placement={placement}".split()]
+                (difference, where), moved = parity.compare(model, settings, steps, precision, ranks, strategy)
                 print(f"{name}: {steps} steps in {precision}: {difference:.1e} ({where}); training moved {moved:.1e}",
                       flush=True)
                 self.assertLess(difference, bound, where)
