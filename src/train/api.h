@@ -162,7 +162,8 @@ struct BenchRank {
       exchange_s;                // by kind; keys on the host stage's thread, dense gradients beside backward
   double messages = 0;           // sent
   double sent_bytes_in_all = 0;  // since the process began: what an interface's counter is compared with
-  double cpu_s = 0;              // of the process
+  std::string process;           // that it runs in: host:number
+  double cpu_s = 0;              // of that process
   double peak_rss_bytes = 0;
   std::vector<std::pair<std::string, double>> time_by_part_s;  // per step
 };
@@ -172,7 +173,9 @@ struct BenchReport {
   bool bf16_products = false;               // false with precision bf16 where products of float are faster
   std::string processor;
   int threads = 0;               // of all ranks together
-  std::string strategy;          // placements; empty with one rank
+  std::string placement;         // as the configuration has it; empty with one rank
+  std::string strategy;          // what it came to
+  double predicted_step_s = 0;   // by the planner; 0 where it does not know the link
   std::vector<BenchRank> ranks;  // empty with one rank
   bool is_leader = true;         // the rank that prints
   int64_t batch_size = 0;        // of all ranks together
@@ -195,10 +198,13 @@ struct BenchReport {
   double auc = 0, logloss = 0;              // of the samples trained on, scored before the step
   int64_t peak_rss_bytes = 0;
   std::string ToText() const;
-  std::string ToJson() const;
 };
-Result<BenchReport> Bench(const RunConfig& config, const BenchOptions& options);
-// The same as one rank of those that mpirun or srun started; collective, every rank with the same configuration.
-Result<BenchReport> BenchAsRank(const RunConfig& config, const BenchOptions& options);
+// One report is an object, several are an array.
+std::string ToJson(const std::vector<BenchReport>& reports);
+// A report of each configuration; several, which several ranks alone can bench, differ in their strategy only and have
+// their rounds in turn.
+Result<std::vector<BenchReport>> Bench(const std::vector<RunConfig>& configs, const BenchOptions& options);
+// The same as one rank of those that mpirun or srun started; collective, every rank with the same configurations.
+Result<std::vector<BenchReport>> BenchAsRank(const std::vector<RunConfig>& configs, const BenchOptions& options);
 
 }  // namespace sluice::train

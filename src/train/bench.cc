@@ -4,19 +4,22 @@
 
 #include <algorithm>
 #include <cmath>
-#include <limits>
 #include <filesystem>
+#include <limits>
+#include <map>
 #include <optional>
 
 #include <fmt/format.h>
 
 #include "base/file.h"
+#include "base/join.h"
 #include "base/log.h"
 #include "base/simd.h"
 #include "data/open.h"
 #include "data/sliced_source.h"
 #include "data/synth.h"
 #include "metric/histogram_auc.h"
+#include "placement/machine.h"
 #include "placement/ownership.h"
 #include "telemetry/resource.h"
 #include "train/api.h"
@@ -24,6 +27,7 @@
 #include "train/bench_workload.h"
 #include "train/host_stage.h"
 #include "train/model_state.h"
+#include "train/planning.h"
 #include "train/rank_context.h"
 #include "train/roofline.h"
 #include "train/stopwatch.h"
@@ -55,6 +59,17 @@ class TemporaryText {
   std::string path_;
 };
 
+// des, or the number of vocabularies of each placement: 6 rows_a2a, 2 des_rs.
+std::string PlacementsOf(const placement::Strategy& strategy) {
+  using placement::Placement;
+  if (const auto pure = strategy.pure()) return placement::PlacementName(*pure);
+  std::vector<std::string> parts;
+  for (const Placement p : {Placement::kDes, Placement::kDesRs, Placement::kFieldA2a, Placement::kRowsA2a})
+    if (const auto n = std::count(strategy.of_vocabulary.begin(), strategy.of_vocabulary.end(), p); n > 0)
+      parts.push_back(fmt::format("{} {}", n, placement::PlacementName(p)));
+  return Join(parts, ", ");
+}
+
 // What the timed rounds add up.
 struct Tally {
   int64_t steps = 0, samples = 0, unique = 0, occurrences = 0;
@@ -63,16 +78,18 @@ struct Tally {
   double seconds = 0, cpu_s = 0;
 };
 
+// One model's bench. Over batches in memory: Prepare, Round as often as wanted, Report. Over text: OnText, Report.
 class Bencher {
  public:
   Bencher(const RunConfig& config, placement::Ranks* ranks)
       : config_(config), pool_(static_cast<int>(config.threads)), context_{.ranks = ranks} {}
 
-  Result<BenchReport> Run();
+  Status Prepare(std::shared_ptr<const BenchWorkload> workload);
+  Status Round();
+  Status OnText();
+  Result<BenchReport> Report();
 
  private:
-  Status OnMemory();
-  Status OnText();
   Status NewModel(const data::Schema& schema);
   void FillTables(const BenchWorkload& workload);
   // Trains until the source ends, `seconds` have passed or `max_steps` are done. Adds to `tally` where it is not null.
@@ -81,6 +98,7 @@ class Bencher {
   void Roofline();
   void Finish();
   Status FinishRanks();
+  Result<placement::Strategy> PlanStrategy(const placement::Machine& link);
   Status SettleStrategy();
   const RankContext* ranks() const { return context_.ranks != nullptr ? &context_ : nullptr; }
 
@@ -88,6 +106,8 @@ class Bencher {
   ThreadPool pool_;
   RankContext context_;          // ranks null: one rank
   comm::TrafficTotals traffic_;  // of the timed rounds
+  std::shared_ptr<const BenchWorkload> workload_;
+  std::unique_ptr<data::BatchSource> source_;
   std::unique_ptr<ModelState<float>> state_;
   std::unique_ptr<Worker<float>> worker_;
   metric::HistogramAuc auc_;
@@ -114,17 +134,31 @@ Status Bencher::NewModel(const data::Schema& schema) {
   return Status::Ok();
 }
 
-// A bench has no data to plan by: the configuration says how the ranks share their work.
+// As the trainer does: rank 0 plans for all, from the batches in memory.
+Result<placement::Strategy> Bencher::PlanStrategy(const placement::Machine& link) {
+  CyclingSource source(workload_.get());
+  SLUICE_ASSIGN_OR_RETURN(const placement::PlanInput input,
+                          MakePlanInput(config_, &source, 0, *state_, context_.ranks->size(), link, &pool_));
+  SLUICE_ASSIGN_OR_RETURN(const PlannedRun planned, PlanForms(config_, input, *state_));
+  report_.predicted_step_s = planned.plan.cost.time.total_s();
+  return planned.plan.strategy;
+}
+
 Status Bencher::SettleStrategy() {
   const placement::StrategyConfig& config = config_.strategy;
-  SLUICE_ASSIGN_OR_RETURN(const auto named, placement::NamedPlacements(config, state_->schema));
-  if (std::find(named.begin(), named.end(), std::nullopt) != named.end())
-    return InvalidArgument("strategy.placement: a bench of several ranks needs one of {}",
-                           "des, des_rs, field_a2a, rows_a2a");
-  SLUICE_ASSIGN_OR_RETURN(
-      context_.strategy,
-      placement::Settle(config, state_->schema, context_.ranks->size(),
-                        placement::Uniform(placement::Placement::kDes, state_->tables->ids().num_vocabularies())));
+  SLUICE_RETURN_IF_ERROR(CheckNamedHomes(config_, *state_));
+  SLUICE_ASSIGN_OR_RETURN(placement::Machine link, LinkOf(config.planner));
+  if (config.planner.link == "measure")
+    SLUICE_RETURN_IF_ERROR(placement::MeasureLink(&context_.ranks->control(), &link));
+  Result<std::string> planned = std::string();
+  if (context_.ranks->leads()) {
+    auto strategy = PlanStrategy(link);
+    planned =
+        strategy.ok() ? Result<std::string>(placement::Encode(*strategy)) : Result<std::string>(strategy.status());
+  }
+  SLUICE_ASSIGN_OR_RETURN(const std::string text, context_.ranks->Share(planned));
+  SLUICE_ASSIGN_OR_RETURN(const placement::Strategy chosen, placement::DecodeStrategy(text));
+  SLUICE_ASSIGN_OR_RETURN(context_.strategy, placement::Settle(config, state_->schema, context_.ranks->size(), chosen));
   return PrepareRanks(config_, context_.ranks->leads(), &context_, state_.get());
 }
 
@@ -234,23 +268,25 @@ void Bencher::AddRound(const Tally& tally) {
   worker_times_.update_s += worker_->times().update_s;
 }
 
-Status Bencher::OnMemory() {
-  const BenchWorkload workload(config_.bench, config_.train.batch_size, static_cast<uint64_t>(config_.seed));
+Status Bencher::Prepare(std::shared_ptr<const BenchWorkload> workload) {
+  workload_ = std::move(workload);
   Stopwatch start;
-  SLUICE_RETURN_IF_ERROR(NewModel(workload.schema()));
-  std::unique_ptr<data::BatchSource> source = std::make_unique<CyclingSource>(&workload);
+  SLUICE_RETURN_IF_ERROR(NewModel(workload_->schema()));
+  source_ = std::make_unique<CyclingSource>(workload_.get());
   if (context_.strategy.sharded_input)
-    source = std::make_unique<data::SelectingSource>(std::move(source),
-                                                     data::Slice{context_.ranks->rank(), context_.ranks->size()});
-  SLUICE_RETURN_IF_ERROR(Train(source.get(), 1, 0, nullptr));
+    source_ = std::make_unique<data::SelectingSource>(std::move(source_),
+                                                      data::Slice{context_.ranks->rank(), context_.ranks->size()});
+  SLUICE_RETURN_IF_ERROR(Train(source_.get(), 1, 0, nullptr));
   report_.first_step_s = start.Elapsed();
-  if (config_.bench.fill_tables) FillTables(workload);
-  if (config_.bench.warmup_steps > 0) SLUICE_RETURN_IF_ERROR(Train(source.get(), config_.bench.warmup_steps, 0, nullptr));
-  for (int64_t round = 0; round < config_.bench.rounds; ++round) {
-    Tally tally;
-    SLUICE_RETURN_IF_ERROR(Train(source.get(), 0, std::max(1e-3, config_.bench.seconds), &tally));
-    AddRound(tally);
-  }
+  if (config_.bench.fill_tables) FillTables(*workload_);
+  if (config_.bench.warmup_steps > 0) return Train(source_.get(), config_.bench.warmup_steps, 0, nullptr);
+  return Status::Ok();
+}
+
+Status Bencher::Round() {
+  Tally tally;
+  SLUICE_RETURN_IF_ERROR(Train(source_.get(), 0, std::max(1e-3, config_.bench.seconds), &tally));
+  AddRound(tally);
   return Status::Ok();
 }
 
@@ -374,15 +410,20 @@ Status Bencher::FinishRanks() {
     mine.messages += static_cast<double>(traffic_.messages[k]);
   }
   mine.sent_bytes_in_all = static_cast<double>(all.ledger().totals().total_sent());
+  char host[256] = "";
+  ::gethostname(host, sizeof(host) - 1);
+  mine.process = fmt::format("{}:{}", host, ::getpid());
   mine.cpu_s = total_.cpu_s;
   mine.peak_rss_bytes = static_cast<double>(report_.peak_rss_bytes);
   mine.time_by_part_s = report_.time_by_part_s;
   SLUICE_ASSIGN_OR_RETURN(report_.ranks, CollectRanks(mine, &all));
   report_.is_leader = all.leads();
-  for (const placement::Placement p : {placement::Placement::kDes, placement::Placement::kDesRs,
-                                       placement::Placement::kFieldA2a, placement::Placement::kRowsA2a})
-    if (context_.strategy.uses(p))
-      report_.strategy += (report_.strategy.empty() ? "" : " and ") + std::string(placement::PlacementName(p));
+  std::map<std::string, double> cpu_s;  // ranks that are threads of one process all count what it used
+  for (const BenchRank& rank : report_.ranks) cpu_s[rank.process] = rank.cpu_s;
+  report_.cpu_use = 0;
+  for (const auto& [process, seconds] : cpu_s) report_.cpu_use += seconds / total_.seconds;
+  report_.placement = config_.strategy.placement;
+  report_.strategy = PlacementsOf(context_.strategy);
   report_.threads *= all.size();
   report_.samples_per_s_per_core = report_.samples_per_s / report_.threads;
   SLUICE_RETURN_IF_ERROR(
@@ -390,8 +431,7 @@ Status Bencher::FinishRanks() {
   return Status::Ok();
 }
 
-Result<BenchReport> Bencher::Run() {
-  SLUICE_RETURN_IF_ERROR(config_.bench.data == "memory" ? OnMemory() : OnText());
+Result<BenchReport> Bencher::Report() {
   if (total_.steps == 0) return InvalidArgument("bench: no step was timed; give it more data or seconds");
   Finish();
   if (ranks() != nullptr) SLUICE_RETURN_IF_ERROR(FinishRanks());
@@ -399,11 +439,39 @@ Result<BenchReport> Bencher::Run() {
   return report_;
 }
 
+// Rounds in turn, so that what disturbs the machine for a while disturbs every configuration; each round begins with
+// another.
+Result<std::vector<BenchReport>> OnMemory(const std::vector<RunConfig>& configs, placement::Ranks* ranks) {
+  const RunConfig& first = configs[0];
+  const auto workload =
+      std::make_shared<const BenchWorkload>(first.bench, first.train.batch_size, static_cast<uint64_t>(first.seed));
+  std::vector<std::unique_ptr<Bencher>> benchers;
+  for (const RunConfig& config : configs) {
+    benchers.push_back(std::make_unique<Bencher>(config, ranks));
+    SLUICE_RETURN_IF_ERROR(benchers.back()->Prepare(workload));
+  }
+  for (int64_t round = 0; round < first.bench.rounds; ++round)
+    for (size_t i = 0; i < benchers.size(); ++i)
+      SLUICE_RETURN_IF_ERROR(benchers[(static_cast<size_t>(round) + i) % benchers.size()]->Round());
+  std::vector<BenchReport> reports;
+  for (const auto& bencher : benchers) {
+    SLUICE_ASSIGN_OR_RETURN(reports.emplace_back(), bencher->Report());
+  }
+  return reports;
+}
+
+Result<std::vector<BenchReport>> OnText(const RunConfig& config) {
+  Bencher bencher(config, nullptr);
+  SLUICE_RETURN_IF_ERROR(bencher.OnText());
+  SLUICE_ASSIGN_OR_RETURN(BenchReport report, bencher.Report());
+  return std::vector<BenchReport>{std::move(report)};
+}
+
 }  // namespace
 
-Result<BenchReport> RunBench(const RunConfig& config, placement::Ranks* ranks) {
+Result<std::vector<BenchReport>> RunBench(const std::vector<RunConfig>& configs, placement::Ranks* ranks) {
   try {
-    return Bencher(config, ranks).Run();
+    return configs[0].bench.data == "memory" ? OnMemory(configs, ranks) : OnText(configs[0]);
   } catch (const StatusError& error) {
     return error.status();
   } catch (const std::bad_alloc&) {

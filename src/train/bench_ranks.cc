@@ -8,6 +8,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "base/check.h"
 #include "base/file.h"
 #include "base/thread_pool.h"
 #include "comm/in_process.h"
@@ -21,17 +22,21 @@ std::chrono::milliseconds Timeout(const RunConfig& config) {
   return std::chrono::milliseconds(static_cast<int64_t>(config.strategy.timeout_s * 1000));
 }
 
-Result<BenchReport> OnThreads(RunConfig config, int num_ranks) {
-  const int threads = config.threads > 0 ? static_cast<int>(config.threads) : NumUsableProcessors();
-  config.threads = std::max(1, threads / num_ranks);
+using Reports = std::vector<BenchReport>;
+
+Result<Reports> OnThreads(std::vector<RunConfig> configs, int num_ranks) {
+  for (RunConfig& config : configs) {
+    const int threads = config.threads > 0 ? static_cast<int>(config.threads) : NumUsableProcessors();
+    config.threads = std::max(1, threads / num_ranks);
+  }
   auto transports = comm::MakeInProcessTransports(num_ranks);
-  std::vector<Result<BenchReport>> reports(static_cast<size_t>(num_ranks), BenchReport{});
+  std::vector<Result<Reports>> reports(static_cast<size_t>(num_ranks), Reports());
   std::vector<std::thread> rank_threads;
   for (int r = 0; r < num_ranks; ++r) {
     rank_threads.emplace_back([&, r] {
-      auto ranks = placement::Ranks::Make(std::move(transports[static_cast<size_t>(r)]), Timeout(config));
+      auto ranks = placement::Ranks::Make(std::move(transports[static_cast<size_t>(r)]), Timeout(configs[0]));
       reports[static_cast<size_t>(r)] =
-          ranks.ok() ? RunBench(config, ranks.value().get()) : Result<BenchReport>(ranks.status());
+          ranks.ok() ? RunBench(configs, ranks.value().get()) : Result<Reports>(ranks.status());
     });
   }
   for (auto& thread : rank_threads) thread.join();
@@ -42,26 +47,34 @@ Result<BenchReport> OnThreads(RunConfig config, int num_ranks) {
 }
 
 // Errors: kInvalidArgument naming the setting.
-Status Check(const RunConfig& config, int num_ranks) {
-  if (config.precision == "fp64") return InvalidArgument("precision: fp64 is for tests; bench fp32 or bf16");
+Status Check(const std::vector<RunConfig>& configs, int num_ranks) {
+  SLUICE_CHECK(!configs.empty(), "a bench of nothing");
+  if (configs[0].precision == "fp64") return InvalidArgument("precision: fp64 is for tests; bench fp32 or bf16");
+  if (num_ranks == 1 && configs.size() > 1)
+    return InvalidArgument("--placements: one rank has nothing to place; give --ranks, or start several with mpirun");
   if (num_ranks == 1) return Status::Ok();
-  if (config.bench.data == "text")
+  if (configs[0].bench.data == "text")
     return InvalidArgument("bench.data: text is for one rank; several take samples from memory");
-  return placement::Validate(config.strategy);
+  for (const RunConfig& config : configs) SLUICE_RETURN_IF_ERROR(placement::Validate(config.strategy));
+  return Status::Ok();
 }
 
-Result<BenchReport> Write(Result<BenchReport> report, const BenchOptions& options) {
-  if (report.ok() && report->is_leader && !options.json.empty())
-    SLUICE_RETURN_IF_ERROR(WriteFileAtomically(options.json, report->ToJson()));
-  return report;
+Result<Reports> Write(Result<Reports> reports, const BenchOptions& options) {
+  if (!reports.ok() || !reports->front().is_leader || options.json.empty()) return reports;
+  SLUICE_RETURN_IF_ERROR(WriteFileAtomically(options.json, ToJson(*reports)));
+  return reports;
 }
 
 }  // namespace
 
 Result<std::vector<BenchRank>> CollectRanks(const BenchRank& mine, placement::Ranks* ranks) {
-  nlohmann::ordered_json json = {{"sent_bytes", mine.sent_bytes}, {"exchange_s", mine.exchange_s},
-                                 {"messages", mine.messages},     {"sent_bytes_in_all", mine.sent_bytes_in_all},
-                                 {"cpu_s", mine.cpu_s},           {"peak_rss_bytes", mine.peak_rss_bytes}};
+  nlohmann::ordered_json json = {{"sent_bytes", mine.sent_bytes},
+                                 {"exchange_s", mine.exchange_s},
+                                 {"messages", mine.messages},
+                                 {"sent_bytes_in_all", mine.sent_bytes_in_all},
+                                 {"process", mine.process},
+                                 {"cpu_s", mine.cpu_s},
+                                 {"peak_rss_bytes", mine.peak_rss_bytes}};
   for (const auto& [part, seconds] : mine.time_by_part_s) json["parts"].push_back({{"part", part}, {"s", seconds}});
   SLUICE_ASSIGN_OR_RETURN(const auto texts, ranks->Collect(json.dump()));
   std::vector<BenchRank> all;
@@ -73,6 +86,7 @@ Result<std::vector<BenchRank>> CollectRanks(const BenchRank& mine, placement::Ra
       other.at("exchange_s").get_to(rank.exchange_s);
       other.at("messages").get_to(rank.messages);
       other.at("sent_bytes_in_all").get_to(rank.sent_bytes_in_all);
+      other.at("process").get_to(rank.process);
       other.at("cpu_s").get_to(rank.cpu_s);
       other.at("peak_rss_bytes").get_to(rank.peak_rss_bytes);
       for (const auto& part : other.at("parts"))
@@ -85,16 +99,16 @@ Result<std::vector<BenchRank>> CollectRanks(const BenchRank& mine, placement::Ra
   return all;
 }
 
-Result<BenchReport> Bench(const RunConfig& config, const BenchOptions& options) {
-  SLUICE_RETURN_IF_ERROR(Check(config, options.ranks));
-  return Write(options.ranks > 1 ? OnThreads(config, options.ranks) : RunBench(config, nullptr), options);
+Result<Reports> Bench(const std::vector<RunConfig>& configs, const BenchOptions& options) {
+  SLUICE_RETURN_IF_ERROR(Check(configs, options.ranks));
+  return Write(options.ranks > 1 ? OnThreads(configs, options.ranks) : RunBench(configs, nullptr), options);
 }
 
-Result<BenchReport> BenchAsRank(const RunConfig& config, const BenchOptions& options) {
+Result<Reports> BenchAsRank(const std::vector<RunConfig>& configs, const BenchOptions& options) {
   SLUICE_ASSIGN_OR_RETURN(auto transport, comm::MakeMpiTransport());
-  SLUICE_ASSIGN_OR_RETURN(const auto ranks, placement::Ranks::Make(std::move(transport), Timeout(config)));
-  SLUICE_RETURN_IF_ERROR(Check(config, ranks->size()));
-  return Write(RunBench(config, ranks.get()), options);
+  SLUICE_ASSIGN_OR_RETURN(const auto ranks, placement::Ranks::Make(std::move(transport), Timeout(configs.at(0))));
+  SLUICE_RETURN_IF_ERROR(Check(configs, ranks->size()));
+  return Write(RunBench(configs, ranks.get()), options);
 }
 
 }  // namespace sluice::train

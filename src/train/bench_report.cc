@@ -36,6 +36,53 @@ std::string TrafficLines(const BenchReport& report) {
   return text;
 }
 
+Json ToJson(const BenchReport& report) {
+  Json json;
+  json["workload"] = report.workload;
+  json["precision"] = report.precision;
+  json["bf16_products"] = report.bf16_products;
+  json["processor"] = report.processor;
+  json["threads"] = report.threads;
+  json["batch_size"] = report.batch_size;
+  json["steps"] = report.steps;
+  json["samples"] = report.samples;
+  json["samples_per_s"] = report.samples_per_s;
+  json["rounds"] = report.rounds;
+  json["samples_per_s_per_core"] = report.samples_per_s_per_core;
+  json["cpu_use"] = report.cpu_use;
+  json["roofline_samples_per_s"] = report.roofline_samples_per_s;
+  json["roofline_share"] = report.roofline_share;
+  json["roofline_s_per_sample"] = Object(report.roofline_s_per_sample);
+  json["machine"] = Object(report.machine);
+  json["time_by_part_s"] = Object(report.time_by_part_s);
+  json["unique_share"] = report.unique_share;
+  json["unique_rows_per_sample"] = report.unique_rows_per_sample;
+  json["bytes_per_row"] = report.bytes_per_row;
+  json["rows"] = report.rows;
+  json["flops_per_sample"] = report.flops_per_sample;
+  json["first_step_s"] = report.first_step_s;
+  if (std::isfinite(report.auc)) json["auc"] = report.auc;
+  json["logloss"] = report.logloss;
+  json["peak_rss_bytes"] = report.peak_rss_bytes;
+  if (!report.ranks.empty()) {
+    json["placement"] = report.placement;
+    json["strategy"] = report.strategy;
+    if (report.predicted_step_s > 0) json["predicted_step_s"] = report.predicted_step_s;
+    for (const BenchRank& rank : report.ranks) {
+      Json of_rank;
+      of_rank["sent_bytes"] = Object(rank.sent_bytes);
+      of_rank["exchange_s"] = Object(rank.exchange_s);
+      of_rank["messages"] = rank.messages;
+      of_rank["sent_bytes_in_all"] = rank.sent_bytes_in_all;
+      of_rank["cpu_s"] = rank.cpu_s;
+      of_rank["peak_rss_bytes"] = rank.peak_rss_bytes;
+      of_rank["time_by_part_s"] = Object(rank.time_by_part_s);
+      json["ranks"].push_back(of_rank);
+    }
+  }
+  return json;
+}
+
 }  // namespace
 
 std::string BenchReport::ToText() const {
@@ -51,57 +98,23 @@ std::string BenchReport::ToText() const {
   for (const auto& [name, value] : time_by_part_s)
     text += fmt::format("  time {:<16} {:8.3f} ms a step\n", name, 1e3 * value);
   if (!ranks.empty())
-    text += fmt::format("{} ranks, {}; this rank's times above\n{}", ranks.size(), strategy, TrafficLines(*this));
+    text += fmt::format("{} ranks, {}{}; this rank's times above\n{}", ranks.size(), strategy,
+                        placement == strategy ? "" : " for " + placement, TrafficLines(*this));
   text += fmt::format("{:.2f} unique rows a sample ({:.1f}% of occurrences), {:.1f} bytes a row, {} rows\n",
                       unique_rows_per_sample, 100 * unique_share, bytes_per_row, rows);
-  text += fmt::format("{:.2f} MFLOP a sample, first step after {:.2f} s, AUC {:.4f}, log loss {:.4f}, peak memory {}\n",
-                      1e-6 * flops_per_sample, first_step_s, auc, logloss,
+  const std::string ranked = std::isfinite(auc) ? fmt::format("AUC {:.4f}, ", auc) : "";
+  text += fmt::format("{:.2f} MFLOP a sample, first step after {:.2f} s, {}log loss {:.4f}, peak memory {}\n",
+                      1e-6 * flops_per_sample, first_step_s, ranked, logloss,
                       telemetry::HumanBytes(static_cast<double>(peak_rss_bytes)));
   return text;
 }
 
-std::string BenchReport::ToJson() const {
+std::string ToJson(const std::vector<BenchReport>& reports) {
   Json json;
-  json["workload"] = workload;
-  json["precision"] = precision;
-  json["bf16_products"] = bf16_products;
-  json["processor"] = processor;
-  json["threads"] = threads;
-  json["batch_size"] = batch_size;
-  json["steps"] = steps;
-  json["samples"] = samples;
-  json["samples_per_s"] = samples_per_s;
-  json["rounds"] = rounds;
-  json["samples_per_s_per_core"] = samples_per_s_per_core;
-  json["cpu_use"] = cpu_use;
-  json["roofline_samples_per_s"] = roofline_samples_per_s;
-  json["roofline_share"] = roofline_share;
-  json["roofline_s_per_sample"] = Object(roofline_s_per_sample);
-  json["machine"] = Object(machine);
-  json["time_by_part_s"] = Object(time_by_part_s);
-  json["unique_share"] = unique_share;
-  json["unique_rows_per_sample"] = unique_rows_per_sample;
-  json["bytes_per_row"] = bytes_per_row;
-  json["rows"] = rows;
-  json["flops_per_sample"] = flops_per_sample;
-  json["first_step_s"] = first_step_s;
-  if (std::isfinite(auc)) json["auc"] = auc;
-  json["logloss"] = logloss;
-  json["peak_rss_bytes"] = peak_rss_bytes;
-  if (!ranks.empty()) {
-    json["strategy"] = strategy;
-    for (const BenchRank& rank : ranks) {
-      Json of_rank;
-      of_rank["sent_bytes"] = Object(rank.sent_bytes);
-      of_rank["exchange_s"] = Object(rank.exchange_s);
-      of_rank["messages"] = rank.messages;
-      of_rank["sent_bytes_in_all"] = rank.sent_bytes_in_all;
-      of_rank["cpu_s"] = rank.cpu_s;
-      of_rank["peak_rss_bytes"] = rank.peak_rss_bytes;
-      of_rank["time_by_part_s"] = Object(rank.time_by_part_s);
-      json["ranks"].push_back(of_rank);
-    }
-  }
+  if (reports.size() == 1)
+    json = ToJson(reports[0]);
+  else
+    for (const BenchReport& report : reports) json.push_back(ToJson(report));
   return json.dump(2) + "\n";
 }
 

@@ -43,14 +43,8 @@ struct Sampled {
   double keys = 0;
 };
 
-Result<Sampled> Sample(const RunConfig& config, const data::FittedFeatures& features, const data::Schema& schema,
+Result<Sampled> Sample(const RunConfig& config, data::BatchSource* source, int64_t bytes, const data::Schema& schema,
                        const std::vector<uint8_t>& whole_bags, int num_ranks) {
-  data::OpenOptions open;
-  open.purpose = data::Purpose::kTrain;
-  open.batch_size = config.train.batch_size;
-  open.seed = static_cast<uint64_t>(config.seed);
-  open.num_reader_threads = 0;
-  SLUICE_ASSIGN_OR_RETURN(const auto source, data::OpenSource(config.data, features, open));
   placement::DataSample sample(schema, num_ranks, whole_bags);
   data::Batch batch;
   Sampled sampled;
@@ -66,7 +60,6 @@ Result<Sampled> Sample(const RunConfig& config, const data::FittedFeatures& feat
   }
   if (sample.batches() == 0) return DataLoss("data.train: no samples to plan by");
   const data::SourceStats stats = source->stats();
-  const int64_t bytes = FileBytes(config.data);
   const int64_t total = stats.bytes > 0
                             ? static_cast<int64_t>(static_cast<double>(bytes) / static_cast<double>(stats.bytes) *
                                                    static_cast<double>(sample.samples()))
@@ -222,10 +215,24 @@ template <class T>
 Result<placement::PlanInput> MakePlanInput(const RunConfig& config, const data::FittedFeatures& features,
                                            const ModelState<T>& state, int num_ranks, placement::Machine machine,
                                            ThreadPool* pool) {
+  data::OpenOptions open;
+  open.purpose = data::Purpose::kTrain;
+  open.batch_size = config.train.batch_size;
+  open.seed = static_cast<uint64_t>(config.seed);
+  open.num_reader_threads = 0;
+  SLUICE_ASSIGN_OR_RETURN(const auto source, data::OpenSource(config.data, features, open));
+  return MakePlanInput(config, source.get(), FileBytes(config.data), state, num_ranks, machine, pool);
+}
+
+template <class T>
+Result<placement::PlanInput> MakePlanInput(const RunConfig& config, data::BatchSource* source, int64_t file_bytes,
+                                           const ModelState<T>& state, int num_ranks, placement::Machine machine,
+                                           ThreadPool* pool) {
   const placement::PlannerConfig& planner = config.strategy.planner;
   const data::Schema& schema = state.schema;
   embedding::VirtualIdBuilder ids(schema);
-  SLUICE_ASSIGN_OR_RETURN(Sampled sampled, Sample(config, features, schema, WholeBags(*state.net, schema), num_ranks));
+  SLUICE_ASSIGN_OR_RETURN(Sampled sampled,
+                          Sample(config, source, file_bytes, schema, WholeBags(*state.net, schema), num_ranks));
   placement::PlanInput input;
   input.num_ranks = num_ranks;
   input.batch_size = sampled.batch_size;
@@ -300,6 +307,8 @@ Result<placement::PlanInput> MakePlanInput(const RunConfig& config, const data::
 
 #define SLUICE_PLANNING(T)                                                                                         \
   template Result<placement::PlanInput> MakePlanInput(const RunConfig&, const data::FittedFeatures&,               \
+                                                      const ModelState<T>&, int, placement::Machine, ThreadPool*); \
+  template Result<placement::PlanInput> MakePlanInput(const RunConfig&, data::BatchSource*, int64_t,               \
                                                       const ModelState<T>&, int, placement::Machine, ThreadPool*); \
   template std::vector<uint8_t> WholeBags(const nn::Net<T>&, const data::Schema&);                                 \
   template Result<PlannedRun> PlanForms(const RunConfig&, const placement::PlanInput&, const ModelState<T>&);      \

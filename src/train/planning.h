@@ -6,6 +6,7 @@
 #include "base/status.h"
 #include "base/thread_pool.h"
 #include "data/features.h"
+#include "data/source.h"
 #include "nn/partial_form.h"
 #include "placement/planner.h"
 #include "train/config.h"
@@ -20,6 +21,12 @@ namespace sluice::train {
 // Errors       those of the data; kInvalidArgument for settings of strategy.planner.
 template <class T>
 Result<placement::PlanInput> MakePlanInput(const RunConfig& config, const data::FittedFeatures& features,
+                                           const ModelState<T>& state, int num_ranks, placement::Machine machine,
+                                           ThreadPool* pool);
+
+// The same from a source; `file_bytes`: of the whole data where known, else 0. Reads `source` from where it stands.
+template <class T>
+Result<placement::PlanInput> MakePlanInput(const RunConfig& config, data::BatchSource* source, int64_t file_bytes,
                                            const ModelState<T>& state, int num_ranks, placement::Machine machine,
                                            ThreadPool* pool);
 

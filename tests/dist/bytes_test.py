@@ -73,6 +73,7 @@ def test_two_ranks_send_what_they_say(path):
     with netns.Network(2) as net:
         check_bytes(net, path, "des")
         check_bytes(net, path, "des_rs", [DEEP])
+        check_bytes(net, path, "field_a2a", [DEEP])
         check_bytes(net, path, "rows_a2a")
 
 
