@@ -21,7 +21,8 @@ constexpr Range ChunkRange(int64_t size, int chunk) {
   return {size * chunk / kNumChunks, size * (chunk + 1) / kNumChunks};
 }
 
-// The samples of a batch that the `part`-th of `parts` computes: whole logical chunks; empty for some where parts > kNumChunks.
+// The samples of a batch that the `part`-th of `parts` computes: whole logical chunks; empty for some where parts >
+// kNumChunks.
 constexpr Range ChunksOfPart(int64_t size, int part, int parts) {
   return {ChunkRange(size, part * kNumChunks / parts).begin, ChunkRange(size, (part + 1) * kNumChunks / parts).begin};
 }

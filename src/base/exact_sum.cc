@@ -8,7 +8,7 @@ namespace {
 
 constexpr int kLimbBits = 40;
 constexpr int kLowestExponent = -110;
-constexpr int64_t kAddsBeforeCarry = int64_t{1} << 10;   // of at most 2^51 each
+constexpr int64_t kAddsBeforeCarry = int64_t{1} << 10;  // of at most 2^51 each
 
 // Moves what exceeds 40 bits of every limb into the one above it.
 template <class Limbs>
@@ -32,7 +32,7 @@ void ExactSum::Add(double x) {
     const int exponent = kLowestExponent + kLimbBits * (kLimbs - 1 - i);
     const double units = std::nearbyint(std::ldexp(rest, -exponent));
     words_[i] += static_cast<int64_t>(units);
-    rest -= std::ldexp(units, exponent);   // exact: both have the bits of `rest`
+    rest -= std::ldexp(units, exponent);  // exact: both have the bits of `rest`
   }
   if (++added_ == kAddsBeforeCarry) Carry();
 }

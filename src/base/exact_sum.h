@@ -13,17 +13,20 @@ namespace sluice {
 // Distributed  words() of ranks add up word by word, as an all-reduce of int64 does: at most 2^12 of them.
 class ExactSum {
  public:
-  static constexpr int kWords = 5;   // of words()
+  static constexpr int kWords = 5;  // of words()
 
   void Add(double x);
   double Value() const;
-  std::span<int64_t> words() { Carry(); return words_; }
+  std::span<int64_t> words() {
+    Carry();
+    return words_;
+  }
 
  private:
   static constexpr int kLimbs = kWords - 1;
   void Carry();
 
-  std::array<int64_t, kWords> words_{};   // the limbs, then how many addends were refused
+  std::array<int64_t, kWords> words_{};  // the limbs, then how many addends were refused
   int64_t added_ = 0;
 };
 

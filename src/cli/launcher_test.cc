@@ -56,7 +56,9 @@ TEST(MpirunArgumentsTest, TheGuardRunsTheProgramAsEveryRank) {
   EXPECT_EQ(arguments.front(), "/usr/bin/mpirun");
   const std::vector<std::string> tail(arguments.end() - 5, arguments.end());
   EXPECT_EQ(tail, (std::vector<std::string>{"/bin/sluice", "--rank-guard", "/bin/sluice", "train", "config.yaml"}));
-  const auto has = [&](const char* word) { return std::find(arguments.begin(), arguments.end(), word) != arguments.end(); };
+  const auto has = [&](const char* word) {
+    return std::find(arguments.begin(), arguments.end(), word) != arguments.end();
+  };
   EXPECT_FALSE(has("--hostfile"));
   plan.hosts = "hosts.txt";
   const auto remote = MpirunArguments(plan, "/usr/bin/mpirun");

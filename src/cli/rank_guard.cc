@@ -64,7 +64,7 @@ int GuardRank(char** argv) {
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     if (getppid() != guard) _exit(4);
     for (const int signal : {SIGTERM, SIGINT}) std::signal(signal, SIG_DFL);
-    std::signal(SIGUSR1, SIG_IGN);   // mpirun may hand it to the whole group of processes; the guard's SIGTERM is meant
+    std::signal(SIGUSR1, SIG_IGN);  // mpirun may hand it to the whole group of processes; the guard's SIGTERM is meant
     const char* networks = std::getenv(kNetworksVariable);
     if (networks != nullptr && *networks != 0) {
       const Status entered = EnterNetwork(fmt::format("{}{}", networks, Number("OMPI_COMM_WORLD_RANK")));

@@ -15,15 +15,19 @@ void AddInspect(Application* application) {
     service::ServiceConfig service;
   };
   auto args = std::make_shared<Arguments>();
-  Verb* verb = application->Add("inspect", "Show a checkpoint's schema, tables and sizes, or one key's row; or a running parameter "
-                                           "server.");
-  verb->Argument("model", &args->options.checkpoint, "A checkpoint or run folder, or the HOST:PORT of a parameter server.", true);
+  Verb* verb =
+      application->Add("inspect",
+                       "Show a checkpoint's schema, tables and sizes, or one key's row; or a running parameter "
+                       "server.");
+  verb->Argument("model", &args->options.checkpoint,
+                 "A checkpoint or run folder, or the HOST:PORT of a parameter server.", true);
   verb->Option("--key", "FIELD=VALUE", &args->key, "Show this value's row with its count and last use.");
   verb->Option("--raw-key", "NUMBER", &args->options.key, "Show the row of a 64-bit key (decimal or 0x...).");
   verb->Option("--table", "NAME", &args->options.table, "Table of --raw-key.");
   verb->Flag("--digest", &args->options.digest, "Print one hash of every row, slot and dense parameter.");
   verb->Option("--token-file", "FILE", &args->service.token_file, "Parameter servers: the token to show.");
-  verb->Option("--tls-ca", "FILE", &args->service.tls_ca, "Parameter servers: the certificate (PEM) that vouches for them.");
+  verb->Option("--tls-ca", "FILE", &args->service.tls_ca,
+               "Parameter servers: the certificate (PEM) that vouches for them.");
   verb->Option("--tls-name", "NAME", &args->service.tls_name, "Parameter servers: the name in their certificate.");
   verb->Flag("--json", &args->options.json, "Print JSON.");
   verb->Action([args] {

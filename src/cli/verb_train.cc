@@ -31,9 +31,8 @@ namespace {
 }
 
 Status TrainUnderMpi(const train::RunConfig& config, const train::TrainOptions& options) {
-  auto report = train::TrainAsRank(config, options, [](int rank, const Status& why) {
-    LeaveRank(why.WithContext(fmt::format("rank {}", rank)));
-  });
+  auto report = train::TrainAsRank(
+      config, options, [](int rank, const Status& why) { LeaveRank(why.WithContext(fmt::format("rank {}", rank))); });
   if (!report.ok()) LeaveRank(report.status());
   if (report->is_leader) SLUICE_RETURN_IF_ERROR(PrintLine(report->ToText()));
   comm::FinishMpi(false, 0);
@@ -67,7 +66,8 @@ void AddTrain(Application* application) {
     CatchInterrupts();
     if (comm::LaunchedByMpi()) {
       if (options.ranks > 1)
-        return InvalidArgument("--ranks {}: this process is a rank of those that a launcher started already", args->ranks);
+        return InvalidArgument("--ranks {}: this process is a rank of those that a launcher started already",
+                               args->ranks);
       return TrainUnderMpi(config, options);
     }
     auto report = train::Train(config, options);

@@ -141,8 +141,8 @@ template <class T>
 Status Communicator::RingReduceScatter(std::span<T> data, ReduceOp op, Traffic traffic) {
   const int64_t n = static_cast<int64_t>(data.size());
   const int next = (rank_ + 1) % size_, previous = (rank_ + size_ - 1) % size_;
-  // Step s passes on part (rank - s - 1) and adds what came to part (rank - s - 2): after N - 1 steps this rank holds the
-  // whole of its own part.
+  // Step s passes on part (rank - s - 1) and adds what came to part (rank - s - 2): after N - 1 steps this rank holds
+  // the whole of its own part.
   for (int s = 0; s < size_ - 1; ++s) {
     const Range out = PartRange(n, (rank_ - s - 1 + 2 * size_) % size_, size_);
     const Range in = PartRange(n, (rank_ - s - 2 + 2 * size_) % size_, size_);
@@ -174,8 +174,7 @@ Status Communicator::AllReduceBf16(std::span<float> data, ReduceOp op, Traffic t
   for (int r = 0; r < size_; ++r) counts[r] = PartRange(n, r, size_).size();
   const Range mine = PartRange(n, rank_, size_);
   std::vector<float> reduced(mine.size());
-  SLUICE_RETURN_IF_ERROR(
-      ReduceScatter<float>(data, counts, reduced, op, traffic, Wire::kBf16));
+  SLUICE_RETURN_IF_ERROR(ReduceScatter<float>(data, counts, reduced, op, traffic, Wire::kBf16));
   return AllGather<float>(reduced, counts, data, traffic, Wire::kBf16);
 }
 
@@ -248,7 +247,8 @@ Status Communicator::AllGather(std::span<const T> in, std::span<const int64_t> c
   SLUICE_RETURN_IF_ERROR(Enter());
   const std::vector<Range> parts = PartsOf(counts);
   const Range mine = parts[rank_];
-  SLUICE_CHECK(static_cast<int64_t>(in.size()) == mine.size(), "in has {} elements, my part {}", in.size(), mine.size());
+  SLUICE_CHECK(static_cast<int64_t>(in.size()) == mine.size(), "in has {} elements, my part {}", in.size(),
+               mine.size());
   if constexpr (std::is_same_v<T, float>) {
     if (wire == Wire::kBf16) {
       wire_out_.resize(out.size());
@@ -314,8 +314,7 @@ Status Communicator::Broadcast(std::span<std::byte> data, int root, Traffic traf
   for (int m = 1; m < size_; m *= 2) {
     if (relative < m) {
       const int to = relative + m;
-      if (to < size_)
-        SLUICE_RETURN_IF_ERROR(Leave(Exchange((to + root) % size_, data, -1, {}, traffic)));
+      if (to < size_) SLUICE_RETURN_IF_ERROR(Leave(Exchange((to + root) % size_, data, -1, {}, traffic)));
     } else if (relative < 2 * m) {
       SLUICE_RETURN_IF_ERROR(Leave(Exchange(-1, {}, (relative - m + root) % size_, data, traffic)));
     }
@@ -327,9 +326,9 @@ Status Communicator::Barrier() {
   SLUICE_RETURN_IF_ERROR(Enter());
   std::byte out{}, in{};
   for (int m = 1; m < size_; m *= 2) {
-    SLUICE_RETURN_IF_ERROR(Leave(Exchange((rank_ + m) % size_, std::span<const std::byte>(&out, 1),
-                                          (rank_ + size_ - m) % size_, std::span<std::byte>(&in, 1),
-                                          Traffic::kControl)));
+    SLUICE_RETURN_IF_ERROR(
+        Leave(Exchange((rank_ + m) % size_, std::span<const std::byte>(&out, 1), (rank_ + size_ - m) % size_,
+                       std::span<std::byte>(&in, 1), Traffic::kControl)));
   }
   return Status::Ok();
 }
@@ -340,10 +339,10 @@ Result<std::unique_ptr<Communicator>> Communicator::Split(int color) {
   return std::make_unique<Communicator>(std::move(transport), ledger_, timeout_);
 }
 
-#define SLUICE_INSTANTIATE(T)                                                                              \
-  template Status Communicator::AllReduce<T>(std::span<T>, ReduceOp, Traffic, Wire);                       \
-  template Status Communicator::ReduceScatter<T>(std::span<const T>, std::span<const int64_t>, std::span<T>, \
-                                                 ReduceOp, Traffic, Wire);                                 \
+#define SLUICE_INSTANTIATE(T)                                                                                          \
+  template Status Communicator::AllReduce<T>(std::span<T>, ReduceOp, Traffic, Wire);                                   \
+  template Status Communicator::ReduceScatter<T>(std::span<const T>, std::span<const int64_t>, std::span<T>, ReduceOp, \
+                                                 Traffic, Wire);                                                       \
   template Status Communicator::AllGather<T>(std::span<const T>, std::span<const int64_t>, std::span<T>, Traffic, Wire)
 SLUICE_INSTANTIATE(float);
 SLUICE_INSTANTIATE(double);

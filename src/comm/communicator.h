@@ -17,8 +17,9 @@ namespace sluice::comm {
 
 enum class ReduceOp { kSum, kMax };
 
-// How float elements travel. kBf16 rounds each addend once before it is sent and sums in fp32; a reduced value is rounded
-// once more when it is gathered. Relative error of a sum: at most 2^-8 of the sum of magnitudes, plus 2^-8 of the result.
+// How float elements travel. kBf16 rounds each addend once before it is sent and sums in fp32; a reduced value is
+// rounded once more when it is gathered. Relative error of a sum: at most 2^-8 of the sum of magnitudes, plus 2^-8 of
+// the result.
 enum class Wire { kNative, kBf16 };
 
 // An operation under way on a communicator's progress thread.
@@ -34,8 +35,10 @@ using Handle = std::shared_future<Status>;
 //                Broadcast      binomial tree; (N - 1) S in all, log2 N steps
 // Distributed  every call is collective: all ranks, same order, same sizes where they describe the same data.
 // Threads      one caller at a time; Start runs an operation on the progress thread, operations in the order started. A
-//              blocking call first waits for everything started. Different communicators are independent: one per purpose.
-// Errors       kUnavailable naming the silent rank after `timeout`; kDataLoss where lengths do not match. After a failure
+//              blocking call first waits for everything started. Different communicators are independent: one per
+//              purpose.
+// Errors       kUnavailable naming the silent rank after `timeout`; kDataLoss where lengths do not match. After a
+// failure
 //              the communicator is unusable: every later call returns that failure.
 class Communicator {
  public:
@@ -51,7 +54,8 @@ class Communicator {
   template <class T>
   Status AllReduce(std::span<T> data, ReduceOp op, Traffic traffic, Wire wire = Wire::kNative);
 
-  // in [sum of counts]: `in` is the concatenation of every rank's part; out [counts[rank()]] gets the reduction of mine.
+  // in [sum of counts]: `in` is the concatenation of every rank's part; out [counts[rank()]] gets the reduction of
+  // mine.
   template <class T>
   Status ReduceScatter(std::span<const T> in, std::span<const int64_t> counts, std::span<T> out, ReduceOp op,
                        Traffic traffic, Wire wire = Wire::kNative);
@@ -86,7 +90,7 @@ class Communicator {
 
   // Sends to `to` and receives from `from` at once; both may be this rank's neighbours or -1 (none).
   Status Exchange(int to, std::span<const std::byte> out, int from, std::span<std::byte> in, Traffic traffic);
-  Status Enter();             // waits for started operations, returns an earlier failure
+  Status Enter();               // waits for started operations, returns an earlier failure
   Status Leave(Status status);  // remembers a failure
   template <class T>
   Status RingReduceScatter(std::span<T> data, ReduceOp op, Traffic traffic);

@@ -48,11 +48,11 @@ Status DecodeLastWord(std::span<const std::byte> word, int ranks, int* about, St
 struct Heartbeat::Peer {
   int rank = 0;
   std::byte in{};
-  std::vector<std::byte> word;   // its last word, once announced
+  std::vector<std::byte> word;  // its last word, once announced
   std::unique_ptr<Request> send, receive;
   std::vector<std::unique_ptr<Request>> last_sends;
   Clock::time_point last_heard;
-  bool gone = false;   // said goodbye, or its last word
+  bool gone = false;  // said goodbye, or its last word
 };
 
 Heartbeat::Heartbeat(std::unique_ptr<Transport> transport, milliseconds interval, milliseconds timeout, OnLost on_lost)
@@ -112,12 +112,12 @@ void Heartbeat::Tell(std::vector<Peer>* peers, int about, const Status& status) 
     told = true;
     for (Peer& peer : *peers) {
       if (peer.gone || peer.last_sends.empty()) continue;
-      Listen(&peer);   // its goodbye says that it knows
-      for (auto& send : peer.last_sends) (void)send->Wait(Clock::now()).ok();   // keeps the message going
+      Listen(&peer);                                                           // its goodbye says that it knows
+      for (auto& send : peer.last_sends) (void)send->Wait(Clock::now()).ok();  // keeps the message going
       told = told && peer.gone;
     }
   }
-  for (Peer& peer : *peers) peer.last_sends.clear();   // before `word` ends
+  for (Peer& peer : *peers) peer.last_sends.clear();  // before `word` ends
 }
 
 // This rank is not to go on: tells the others where they do not know, and whoever made this heartbeat.

@@ -43,7 +43,7 @@ class Heartbeat {
   struct Peer;
 
   void Loop();
-  bool Listen(Peer* peer);   // true: the peer's last word has come
+  bool Listen(Peer* peer);  // true: the peer's last word has come
   void Tell(std::vector<Peer>* peers, int about, const Status& status);
   void Lose(std::vector<Peer>* peers, int about, const Status& status, bool tell);
   void SayGoodbye(std::vector<Peer>* peers);
@@ -54,7 +54,7 @@ class Heartbeat {
   std::atomic<bool> stop_{false};
   std::mutex mutex_;
   std::condition_variable changed_;
-  bool ended_ = false;            // the thread has said all it had to say
+  bool ended_ = false;  // the thread has said all it had to say
   bool aborts_ = false;
   Status abort_;
   std::thread thread_;

@@ -21,8 +21,9 @@ TEST(HeartbeatTest, NobodyIsSilentWhileAllBeatAndGoodbyesEndIt) {
   std::vector<std::thread> threads;
   for (int r = 0; r < 4; ++r) {
     threads.emplace_back([&, r] {
-      Heartbeat heartbeat(std::move(transports[r]), milliseconds(20), milliseconds(5000), [&](int, const Status&) { ++alarms; });
-      std::this_thread::sleep_for(milliseconds(100 + 60 * r));   // ranks end at different times
+      Heartbeat heartbeat(std::move(transports[r]), milliseconds(20), milliseconds(5000),
+                          [&](int, const Status&) { ++alarms; });
+      std::this_thread::sleep_for(milliseconds(100 + 60 * r));  // ranks end at different times
     });
   }
   for (auto& thread : threads) thread.join();
@@ -35,7 +36,8 @@ TEST(HeartbeatTest, StopsBeforeItsFirstBeat) {
     auto transports = MakeInProcessTransports(2);
     std::atomic<int> alarms{0};
     {
-      Heartbeat one(std::move(transports[0]), milliseconds(20), milliseconds(50), [&](int, const Status&) { ++alarms; });
+      Heartbeat one(std::move(transports[0]), milliseconds(20), milliseconds(50),
+                    [&](int, const Status&) { ++alarms; });
     }
     EXPECT_EQ(alarms.load(), 0);
   }
@@ -46,13 +48,14 @@ TEST(HeartbeatTest, EverySurvivorNamesTheSilentRank) {
   std::mutex mutex;
   std::multiset<int> named;
   std::vector<std::thread> threads;
-  for (int r : {0, 2}) {   // rank 1 never beats
+  for (int r : {0, 2}) {  // rank 1 never beats
     threads.emplace_back([&, r] {
-      Heartbeat heartbeat(std::move(transports[r]), milliseconds(20), milliseconds(300), [&](int silent, const Status& status) {
-        EXPECT_EQ(status.code(), StatusCode::kUnavailable);
-        std::lock_guard lock(mutex);
-        named.insert(silent);
-      });
+      Heartbeat heartbeat(std::move(transports[r]), milliseconds(20), milliseconds(300),
+                          [&](int silent, const Status& status) {
+                            EXPECT_EQ(status.code(), StatusCode::kUnavailable);
+                            std::lock_guard lock(mutex);
+                            named.insert(silent);
+                          });
       std::this_thread::sleep_for(milliseconds(900));
     });
   }
@@ -69,11 +72,12 @@ TEST(HeartbeatTest, ALastWordReachesEveryRankAtOnce) {
   std::vector<std::thread> threads;
   for (int r = 0; r < 4; ++r) {
     threads.emplace_back([&, r] {
-      Heartbeat heartbeat(std::move(transports[r]), milliseconds(1000), milliseconds(20000), [&](int rank, const Status& status) {
-        std::lock_guard lock(mutex);
-        EXPECT_EQ(status.code(), StatusCode::kNumeric);
-        heard.insert({rank, status.message()});
-      });
+      Heartbeat heartbeat(std::move(transports[r]), milliseconds(1000), milliseconds(20000),
+                          [&](int rank, const Status& status) {
+                            std::lock_guard lock(mutex);
+                            EXPECT_EQ(status.code(), StatusCode::kNumeric);
+                            heard.insert({rank, status.message()});
+                          });
       std::this_thread::sleep_for(milliseconds(50));
       if (r == 2) heartbeat.Abort(NumericError("step 7: a loss that is not finite"));
       if (r != 2) heartbeat.WaitForWord(milliseconds(10000));
@@ -92,7 +96,8 @@ TEST(HeartbeatTest, TwoRanksMayFailAtOnce) {
   std::vector<std::thread> threads;
   for (int r = 0; r < 3; ++r) {
     threads.emplace_back([&, r] {
-      Heartbeat heartbeat(std::move(transports[r]), milliseconds(20), milliseconds(20000), [&](int, const Status&) { ++heard; });
+      Heartbeat heartbeat(std::move(transports[r]), milliseconds(20), milliseconds(20000),
+                          [&](int, const Status&) { ++heard; });
       if (r != 1) heartbeat.Abort(NumericError("rank {}", r));
       if (r == 1) heartbeat.WaitForWord(milliseconds(10000));
     });
@@ -125,8 +130,10 @@ TEST(LastWordTest, DamagedWordsAreRefused) {
   EXPECT_TRUE(DecodeLastWord(word, 2, &about, &status).ok());
   EXPECT_FALSE(DecodeLastWord(word, 1, &about, &status).ok());
   for (const int32_t bad : {-1, 2, 1 << 30}) EXPECT_FALSE(DecodeLastWord(with(0, bad), 2, &about, &status).ok()) << bad;
-  for (const int32_t bad : {-1, 0, 10, 1 << 30}) EXPECT_FALSE(DecodeLastWord(with(4, bad), 2, &about, &status).ok()) << bad;
-  for (const int32_t bad : {-1, 1013, 1 << 30}) EXPECT_FALSE(DecodeLastWord(with(8, bad), 2, &about, &status).ok()) << bad;
+  for (const int32_t bad : {-1, 0, 10, 1 << 30})
+    EXPECT_FALSE(DecodeLastWord(with(4, bad), 2, &about, &status).ok()) << bad;
+  for (const int32_t bad : {-1, 1013, 1 << 30})
+    EXPECT_FALSE(DecodeLastWord(with(8, bad), 2, &about, &status).ok()) << bad;
   EXPECT_FALSE(DecodeLastWord(std::span(word).first(100), 2, &about, &status).ok());
 }
 

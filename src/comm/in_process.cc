@@ -25,7 +25,7 @@ struct Hub;
 // The first failure of a rank, seen by all groups that these ranks form.
 struct Failure {
   std::atomic<bool> failed{false};
-  std::mutex mutex;   // taken before any hub's
+  std::mutex mutex;  // taken before any hub's
   Status status;
   std::vector<std::weak_ptr<Hub>> hubs;
 
@@ -45,10 +45,10 @@ struct Hub {
   std::shared_ptr<Failure> failure;
   std::mutex mutex;
   std::condition_variable changed;
-  std::vector<std::deque<std::shared_ptr<Message>>> boxes;   // [from * size + to]
+  std::vector<std::deque<std::shared_ptr<Message>>> boxes;  // [from * size + to]
 
   // Meeting place of Split: colors of those that arrived, and the hubs made when all had.
-  std::vector<std::pair<int, int>> split_arrived;            // (rank, color)
+  std::vector<std::pair<int, int>> split_arrived;  // (rank, color)
   std::map<int, std::shared_ptr<Hub>> split_hubs;
   std::map<int, std::vector<int>> split_members;
   uint64_t split_round = 0;
@@ -104,8 +104,7 @@ class ReceiveRequest : public Request {
       lock.unlock();
       return hub_->failure->Get();
     }
-    if (!ended)
-      return {StatusCode::kUnavailable, fmt::format("rank {} sent nothing to rank {} in time", from_, to_)};
+    if (!ended) return {StatusCode::kUnavailable, fmt::format("rank {} sent nothing to rank {} in time", from_, to_)};
     const auto message = box.front();
     box.pop_front();
     message->state = Message::State::kCopying;

@@ -4,13 +4,20 @@ namespace sluice::comm {
 
 const char* TrafficName(Traffic traffic) {
   switch (traffic) {
-    case Traffic::kInputKeys: return "input_keys";
-    case Traffic::kPartials: return "partials";
-    case Traffic::kRows: return "rows";
-    case Traffic::kRowGradients: return "row_gradients";
-    case Traffic::kDenseGradients: return "dense_gradients";
-    case Traffic::kStatistics: return "statistics";
-    case Traffic::kControl: return "control";
+    case Traffic::kInputKeys:
+      return "input_keys";
+    case Traffic::kPartials:
+      return "partials";
+    case Traffic::kRows:
+      return "rows";
+    case Traffic::kRowGradients:
+      return "row_gradients";
+    case Traffic::kDenseGradients:
+      return "dense_gradients";
+    case Traffic::kStatistics:
+      return "statistics";
+    case Traffic::kControl:
+      return "control";
   }
   return "unknown";
 }

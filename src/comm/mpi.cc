@@ -45,9 +45,7 @@ Status MpiStatus(int code, const char* what) {
 
 // Owns one MPI communicator; error codes are returned, not fatal.
 struct Group {
-  explicit Group(MPI_Comm c, bool owned) : comm(c), own(owned) {
-    MPI_Comm_set_errhandler(comm, MPI_ERRORS_RETURN);
-  }
+  explicit Group(MPI_Comm c, bool owned) : comm(c), own(owned) { MPI_Comm_set_errhandler(comm, MPI_ERRORS_RETURN); }
   ~Group() {
     int finalized = 0;
     MPI_Finalized(&finalized);
@@ -55,7 +53,7 @@ struct Group {
   }
   MPI_Comm comm;
   bool own;
-  bool failed = false;   // after a lost peer nothing collective may be called any more
+  bool failed = false;  // after a lost peer nothing collective may be called any more
 };
 
 class MpiRequest : public Request {
@@ -74,8 +72,9 @@ class MpiRequest : public Request {
     do {
       const int length = static_cast<int>(std::min(kMaxMessage, bytes_ - offset));
       requests_.push_back(MPI_REQUEST_NULL);
-      const int code = receive_ ? MPI_Irecv(data + offset, length, MPI_BYTE, peer_, kTag, group_->comm, &requests_.back())
-                                : MPI_Isend(data + offset, length, MPI_BYTE, peer_, kTag, group_->comm, &requests_.back());
+      const int code = receive_
+                           ? MPI_Irecv(data + offset, length, MPI_BYTE, peer_, kTag, group_->comm, &requests_.back())
+                           : MPI_Isend(data + offset, length, MPI_BYTE, peer_, kTag, group_->comm, &requests_.back());
       if (status_.ok()) status_ = MpiStatus(code, receive_ ? "MPI_Irecv" : "MPI_Isend");
       offset += static_cast<size_t>(length);
     } while (offset < bytes_);
@@ -94,9 +93,9 @@ class MpiRequest : public Request {
         if (done) break;
         if (round < 200) continue;
         if (Clock::now() >= deadline) {
-          return Failed({StatusCode::kUnavailable,
-                         receive_ ? fmt::format("rank {} sent nothing in time", peer_)
-                                  : fmt::format("rank {} did not take a message in time", peer_)});
+          return Failed({StatusCode::kUnavailable, receive_
+                                                       ? fmt::format("rank {} sent nothing in time", peer_)
+                                                       : fmt::format("rank {} did not take a message in time", peer_)});
         }
         if (round < 2000) {
           std::this_thread::yield();
@@ -131,8 +130,8 @@ class MpiRequest : public Request {
   bool receive_;
   size_t bytes_;
   std::vector<MPI_Request> requests_;
-  size_t done_ = 0;       // requests that have ended
-  size_t received_ = 0;   // bytes that those brought
+  size_t done_ = 0;      // requests that have ended
+  size_t received_ = 0;  // bytes that those brought
   Status status_;
 };
 

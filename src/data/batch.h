@@ -24,15 +24,15 @@ struct FieldColumn {
 // Memory       owns its columns; Clear keeps their capacity, so that a batch object can be filled again and again.
 // Threads      a value type.
 struct Batch {
-  int64_t size = 0;                      // samples
-  int64_t first_sample = 0;              // index of the first sample in the order of training, over all epochs
-  int64_t global_size = 0;               // of a source's batches: samples of the global batch of which these are a slice
-  int64_t epoch = 0;                     // of all its samples, from 0
-  std::vector<float> labels;             // [size, num_labels]
-  std::vector<float> sample_weights;     // [size], or empty: every weight is 1
-  std::vector<float> dense;              // [size, num_dense], row-major
-  std::vector<FieldColumn> fields;       // [num_fields]
-  std::vector<uint64_t> groups;          // [size], or empty
+  int64_t size = 0;                   // samples
+  int64_t first_sample = 0;           // index of the first sample in the order of training, over all epochs
+  int64_t global_size = 0;            // of a source's batches: samples of the global batch of which these are a slice
+  int64_t epoch = 0;                  // of all its samples, from 0
+  std::vector<float> labels;          // [size, num_labels]
+  std::vector<float> sample_weights;  // [size], or empty: every weight is 1
+  std::vector<float> dense;           // [size, num_dense], row-major
+  std::vector<FieldColumn> fields;    // [num_fields]
+  std::vector<uint64_t> groups;       // [size], or empty
   std::vector<std::string> passthrough;  // [size], columns that predict copies beside the score, or empty
 
   void Clear() {

@@ -70,7 +70,8 @@ Result<typename BatchSequence<Rows>::Pulled> BatchSequence<Rows>::PullPiece() {
       if (empty && !options_.may_be_empty) return DataLoss("{}: holds no samples", options_.name);
       return Pulled::kEndOfEpoch;
     }
-    if (skip > piece_->batch.size) return DataLoss("the data has changed since the position to continue from was saved");
+    if (skip > piece_->batch.size)
+      return DataLoss("the data has changed since the position to continue from was saved");
     next_.place = piece_->place;
     next_.skip = 0;
     piece_used_ = skip;
@@ -167,8 +168,9 @@ Status BatchSequence<Rows>::Seek(const std::string& position) {
       anchor.skip < 0 || used < 0)
     return DataLoss("not a position of a data source: '{}'", position);
   if (fingerprint != options_.fingerprint) {
-    return InvalidArgument("the position was saved with other data settings (files, features, split, shuffle_window, "
-                           "negative_keep_rate or seed)");
+    return InvalidArgument(
+        "the position was saved with other data settings (files, features, split, shuffle_window, "
+        "negative_keep_rate or seed)");
   }
   SLUICE_RETURN_IF_ERROR(stream_->Start(anchor.epoch, anchor.place));
   next_ = anchor;

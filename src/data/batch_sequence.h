@@ -14,8 +14,8 @@ struct StreamOptions {
   int64_t shuffle_window = 0;
   uint64_t seed = 1;
   int64_t max_bad_lines = 0;
-  uint64_t fingerprint = 0;   // of the settings that a position depends on
-  std::string name;           // of the input, for messages
+  uint64_t fingerprint = 0;  // of the settings that a position depends on
+  std::string name;          // of the input, for messages
   bool may_be_empty = false;
 };
 
@@ -41,9 +41,9 @@ class BatchSequence {
   struct Anchor {
     int64_t epoch = 0;
     BlockPlace place;
-    int64_t skip = 0;         // samples of the block before this place
-    int64_t window = 0;       // windows of the epoch before this place
-    SourceStats before;       // counts before the block
+    int64_t skip = 0;    // samples of the block before this place
+    int64_t window = 0;  // windows of the epoch before this place
+    SourceStats before;  // counts before the block
   };
 
   enum class Pulled { kSamples, kEndOfEpoch, kEnd };
@@ -58,10 +58,10 @@ class BatchSequence {
   std::unique_ptr<PieceStream> stream_;
   StreamOptions options_;
 
-  Piece* piece_ = nullptr;      // being delivered
-  int64_t piece_used_ = 0;      // of its samples
-  Anchor next_;                 // of piece_, or where the next piece is expected to start
-  SourceStats counts_;          // piece_ included; samples: delivered
+  Piece* piece_ = nullptr;  // being delivered
+  int64_t piece_used_ = 0;  // of its samples
+  Anchor next_;             // of piece_, or where the next piece is expected to start
+  SourceStats counts_;      // piece_ included; samples: delivered
   int64_t epoch_samples_ = 0;
   bool ended_ = false;
 
@@ -70,7 +70,7 @@ class BatchSequence {
   int64_t window_used_ = 0;
   bool window_ends_epoch_ = false;
   Anchor window_start_;
-  int64_t seek_used_ = 0;       // of the window in which Seek's position lies
+  int64_t seek_used_ = 0;  // of the window in which Seek's position lies
 };
 
 extern template class BatchSequence<Batch>;

@@ -12,7 +12,8 @@
 namespace sluice::data {
 namespace {
 
-// Rows that run through all columns before the next ones, so that their text and positions stay in the first-level cache.
+// Rows that run through all columns before the next ones, so that their text and positions stay in the first-level
+// cache.
 constexpr int64_t kRowGroup = 64;
 
 template <class T>
@@ -44,8 +45,8 @@ void DelimitedReader::AppendValue(const char* begin, const char* end, std::strin
   *out += '"';
 }
 
-// Values of all records into piece->begins and ends; line_ends[i] is the index of the last value of record i, row_lines[i]
-// its line within the block. Returns the number of records.
+// Values of all records into piece->begins and ends; line_ends[i] is the index of the last value of record i,
+// row_lines[i] its line within the block. Returns the number of records.
 int64_t DelimitedReader::Tokenise(Piece* piece) const {
   char* text = piece->buffer.data();
   const size_t size = piece->text_size;
@@ -207,7 +208,8 @@ void DelimitedReader::ChooseRows(Piece* piece, int64_t num_records, const std::v
     for (int l = 0; l < num_labels && bad_column < 0; ++l) {
       const int column = columns[plan_.label_columns[l]];
       float label = 0;
-      if (column >= 0 && !ParseLabel(plan_, values.begin(kept, column), values.end(kept, column), false, &label, &what)) {
+      if (column >= 0 &&
+          !ParseLabel(plan_, values.begin(kept, column), values.end(kept, column), false, &label, &what)) {
         if (plan_.labels_required) bad_column = column;
       }
       labels[kept * num_labels + l] = label;
@@ -215,8 +217,10 @@ void DelimitedReader::ChooseRows(Piece* piece, int64_t num_records, const std::v
     if (bad_column < 0 && splits) {
       what.clear();
       const bool keep = KeepsBySplit(*piece, values, kept, record, columns, &what);
-      if (!what.empty()) bad_column = columns[plan_.split_column];
-      else if (!keep) continue;
+      if (!what.empty())
+        bad_column = columns[plan_.split_column];
+      else if (!keep)
+        continue;
     }
     if (bad_column >= 0) {
       AddBadLine(piece, line, bad_column + 1, what);
@@ -231,8 +235,8 @@ void DelimitedReader::ChooseRows(Piece* piece, int64_t num_records, const std::v
   StartBatch(piece, kept);
 }
 
-// Where lines alone decide: every line that is not blank is a sample, on this or the other side of the split. False where
-// values must be looked at: quotes, which may hold newlines, or a filter of them.
+// Where lines alone decide: every line that is not blank is a sample, on this or the other side of the split. False
+// where values must be looked at: quotes, which may hold newlines, or a filter of them.
 bool DelimitedReader::FindSamplesByLines(const Piece& piece, SampleBlock* block) const {
   const SampleFilter& filter = options_.filter;
   const char* text = piece.buffer.data();
@@ -250,7 +254,8 @@ bool DelimitedReader::FindSamplesByLines(const Piece& piece, SampleBlock* block)
     while (options_.quotes && first < last && *first == ' ') ++first;
     while (options_.quotes && first < last && last[-1] == ' ') --last;
     if (first == last) continue;
-    if (by_hash && !filter.HashWants(HashBytes({first, static_cast<size_t>(last - first)}, SampleFilter::kHashSeed))) continue;
+    if (by_hash && !filter.HashWants(HashBytes({first, static_cast<size_t>(last - first)}, SampleFilter::kHashSeed)))
+      continue;
     if (by_place && !filter.TailWants(piece.place.file, piece.place.offset + (first - text))) continue;
     block->begins.push_back(static_cast<uint32_t>(begin - text));
     block->ends.push_back(static_cast<uint32_t>(end - text) + 1);
@@ -262,7 +267,7 @@ bool DelimitedReader::FindSamplesByLines(const Piece& piece, SampleBlock* block)
 void DelimitedReader::FindSamples(Piece* piece, SampleBlock* block) const {
   if (FindSamplesByLines(*piece, block)) return;
   const std::vector<char> raw(piece->buffer.begin(), piece->buffer.begin() + static_cast<int64_t>(piece->text_size));
-  const int64_t num_records = Tokenise(piece);   // may undo quotes in place
+  const int64_t num_records = Tokenise(piece);  // may undo quotes in place
   const std::vector<uint32_t> first_lines(piece->row_lines.begin(), piece->row_lines.begin() + num_records);
   ChooseRows(piece, num_records, *piece->columns, piece->file_columns);
   std::vector<uint32_t> line_begins = {0};

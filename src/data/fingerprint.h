@@ -12,8 +12,8 @@ namespace sluice::data {
 // What a rank sees of a data file, so that ranks can tell whether they see the same.
 struct FileFingerprint {
   std::string path;
-  int64_t bytes = -1;    // -1: not a regular file
-  uint64_t hash = 0;     // of its first and last 64 KiB and of 16 places of 4 KiB in between
+  int64_t bytes = -1;  // -1: not a regular file
+  uint64_t hash = 0;   // of its first and last 64 KiB and of 16 places of 4 KiB in between
 };
 
 // The files of data.train and data.eval, in the order in which they are read. Reads at most 192 KiB of each.

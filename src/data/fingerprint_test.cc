@@ -24,9 +24,9 @@ TEST(FingerprintTest, SeesLengthContentAndNumber) {
   const auto first = Files(data);
   EXPECT_EQ(DifferenceOfFiles(Files(data), first), "");
 
-  for (const size_t at : {0u, 70000u, 299999u}) {   // its start, its end
+  for (const size_t at : {0u, 70000u, 299999u}) {  // its start, its end
     std::string other(300000, 'x');
-    if (at == 70000u) std::fill(other.begin() + 70000, other.begin() + 110000, 'y');   // a stretch within
+    if (at == 70000u) std::fill(other.begin() + 70000, other.begin() + 110000, 'y');  // a stretch within
     other[at] = 'y';
     folder.Write("a b.tsv", other);
     EXPECT_EQ(DifferenceOfFiles(Files(data), first), path + " has the same length, but other content") << at;
@@ -36,7 +36,7 @@ TEST(FingerprintTest, SeesLengthContentAndNumber) {
   folder.Write("a b.tsv", std::string(300000, 'x'));
   folder.Write("b.tsv", "");
   EXPECT_EQ(DifferenceOfFiles(Files(data), first), "2 files here and 1 there");
-  folder.Write("a.tsv", "x");   // sorts after "a b.tsv"
+  folder.Write("a.tsv", "x");  // sorts after "a b.tsv"
   EXPECT_EQ(DifferenceOfFiles({Files(data)[1]}, first), folder.path("a.tsv") + " here and " + path + " there");
 }
 

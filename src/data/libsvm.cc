@@ -26,7 +26,7 @@ struct LibsvmReader::Row {
   int64_t index;               // in the batch
   std::vector<uint32_t> keys;  // of each operation in this sample
   std::string problem;
-  const char* token = nullptr; // being read
+  const char* token = nullptr;  // being read
 };
 
 bool ParseInterval(const std::string& text, int64_t* low, int64_t* high) {
@@ -90,13 +90,15 @@ bool LibsvmReader::AddValue(int op_index, const char* key, const char* key_end, 
 bool LibsvmReader::ParseToken(const char* begin, const char* end, Row* row) const {
   row->token = begin;
   const auto malformed = [&] {
-    row->problem = std::string("not ") + (with_fields_ ? "field:key:value" : "index:value") + ": '" + Excerpt(begin, end) + "'";
+    row->problem =
+        std::string("not ") + (with_fields_ ? "field:key:value" : "index:value") + ": '" + Excerpt(begin, end) + "'";
     return false;
   };
   const char* colon = static_cast<const char*>(std::memchr(begin, ':', static_cast<size_t>(end - begin)));
   const char* number_end = colon == nullptr ? end : colon;
   if (!with_fields_ && number_end - begin == 3 && std::memcmp(begin, "qid", 3) == 0 && colon != nullptr) {
-    if (plan_.schema.has_group) row->batch->groups[row->index] = HashBytes({colon + 1, static_cast<size_t>(end - colon - 1)});
+    if (plan_.schema.has_group)
+      row->batch->groups[row->index] = HashBytes({colon + 1, static_cast<size_t>(end - colon - 1)});
     return true;
   }
   int64_t number = 0;

@@ -29,9 +29,10 @@ std::string FormatOfName(std::string name) {
   return "";
 }
 
-// Format of the files that are opened: by their names, else that of the training files. A packed file is one whatever the
-// configured layout of text is, so that a model trained on text reads it too.
-std::string FormatOfFiles(const DataConfig& data, const FittedFeatures& features, const std::vector<std::string>& files) {
+// Format of the files that are opened: by their names, else that of the training files. A packed file is one whatever
+// the configured layout of text is, so that a model trained on text reads it too.
+std::string FormatOfFiles(const DataConfig& data, const FittedFeatures& features,
+                          const std::vector<std::string>& files) {
   const std::string format = FormatOfName(files.front());
   if (data.format != "auto" && format != "packed") return data.format;
   if (!format.empty()) return format;
@@ -73,11 +74,11 @@ Status CheckPacked(const DataConfig& data, Purpose purpose) {
 
 // What the sparse line formats cannot do.
 Status CheckLibsvm(const DataConfig& data, const FittedFeatures& features, const std::string& format) {
-  const char* refused = !data.sample_weight.empty()                                                 ? "sample_weight"
-                        : !data.split.column.empty()                                                ? "split.column"
-                        : !data.passthrough.empty()                                                 ? "passthrough"
+  const char* refused = !data.sample_weight.empty()                                          ? "sample_weight"
+                        : !data.split.column.empty()                                         ? "split.column"
+                        : !data.passthrough.empty()                                          ? "passthrough"
                         : !data.group.empty() && (data.group != "qid" || format != "libsvm") ? "group"
-                                                                                                     : nullptr;
+                                                                                             : nullptr;
   if (refused != nullptr) return InvalidArgument("data.{}: {} files have no such column", refused, format);
   for (const auto& feature : features.features) {
     int64_t low, high;
@@ -199,15 +200,13 @@ Result<std::unique_ptr<BatchSource>> OpenSource(const DataConfig& data, const Fi
   if (in_range && options.slice.size > 1) return InvalidArgument("a slice of a stretch of the input is not offered");
   Schema schema;
   std::unique_ptr<PieceReader> reader;
-  SLUICE_ASSIGN_OR_RETURN(SampleFilter filter,
-                          MakeFilter(data, features, options, files, splits, format == "packed"));
+  SLUICE_ASSIGN_OR_RETURN(SampleFilter filter, MakeFilter(data, features, options, files, splits, format == "packed"));
   if (format == "packed") {
     SLUICE_RETURN_IF_ERROR(CheckPacked(data, options.purpose));
     schema = features.MakeSchema();
     SLUICE_ASSIGN_OR_RETURN(reader, PackedReader::Open(files, features, schema, std::move(filter)));
   } else {
-    SLUICE_ASSIGN_OR_RETURN(reader,
-                            MakeTextReader(data, features, options, files, format, std::move(filter), &schema));
+    SLUICE_ASSIGN_OR_RETURN(reader, MakeTextReader(data, features, options, files, format, std::move(filter), &schema));
   }
   if (in_range) {
     if (!reader->rewindable()) return InvalidArgument("data.train: standard input cannot be divided among workers");
@@ -240,8 +239,7 @@ Result<std::unique_ptr<BatchSource>> OpenSource(const DataConfig& data, const Fi
         schema, std::move(reader), stream, options.num_reader_threads, epochs, options.slice));
   }
   auto pieces = std::make_unique<PieceStream>(std::move(reader), options.num_reader_threads, epochs);
-  std::unique_ptr<BatchSource> source =
-      std::make_unique<StreamSource>(schema, std::move(pieces), std::move(stream));
+  std::unique_ptr<BatchSource> source = std::make_unique<StreamSource>(schema, std::move(pieces), std::move(stream));
   if (sliced) source = std::make_unique<SelectingSource>(std::move(source), options.slice);
   return source;
 }

@@ -13,12 +13,14 @@
 namespace sluice::data {
 
 // The packed format, version 1: transformed samples in columns.
-//   header   64 bytes: magic "SLUICEPK", version u32, length u32 of the JSON, xxh3 u64 of everything up to the first block
+//   header   64 bytes: magic "SLUICEPK", version u32, length u32 of the JSON, xxh3 u64 of everything up to the first
+//   block
 //            (this field taken as 0); then JSON (FittedFeatures and label names) and zeros to a multiple of 64.
 //   blocks   of up to kPackedBlock samples; columns one after another, each on a multiple of 8 bytes: labels, sample
 //            weights, dense, groups; for each field offsets (several keys), the number of keys u64, keys, weights.
 //   index    for each block: offset, bytes, samples, xxh3 of its bytes; all u64.
-//   trailer  offset of the index, number of blocks, number of samples, xxh3 of the index and these three, magic "SLUICEND".
+//   trailer  offset of the index, number of blocks, number of samples, xxh3 of the index and these three, magic
+//   "SLUICEND".
 // Integers and floats are little-endian. Every byte of the file is covered by a checksum.
 inline constexpr uint32_t kPackedVersion = 1;
 inline constexpr int64_t kPackedBlock = 4096;
@@ -46,9 +48,11 @@ struct PackedFile {
 // Maps packed files into memory and hands out their blocks.
 class PackedReader : public PieceReader {
  public:
-  // Errors: kDataLoss as PackedFile; kInvalidArgument naming the feature that a file lacks or has with other transforms.
-  static Result<std::unique_ptr<PieceReader>> Open(const std::vector<std::string>& files, const FittedFeatures& features,
-                                                   const Schema& schema, SampleFilter filter);
+  // Errors: kDataLoss as PackedFile; kInvalidArgument naming the feature that a file lacks or has with other
+  // transforms.
+  static Result<std::unique_ptr<PieceReader>> Open(const std::vector<std::string>& files,
+                                                   const FittedFeatures& features, const Schema& schema,
+                                                   SampleFilter filter);
   ~PackedReader() override;
 
   Result<bool> Cut(Piece* piece) override;
@@ -64,7 +68,7 @@ class PackedReader : public PieceReader {
     void* address = nullptr;
     size_t size = 0;
     PackedFile file;
-    std::vector<int> fields;   // file's field of each of schema_.fields
+    std::vector<int> fields;  // file's field of each of schema_.fields
     std::vector<int> dense;
   };
   PackedReader(Schema schema, SampleFilter filter) : schema_(std::move(schema)), filter_(std::move(filter)) {}

@@ -16,7 +16,8 @@ namespace {
 // A file mapped for reading. The mapping outlives the descriptor.
 Status MapFile(const std::string& path, void** address, size_t* size) {
   const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
-  if (fd < 0) return errno == ENOENT ? NotFound("{}: no such file", path) : IoError("{}: {}", path, std::strerror(errno));
+  if (fd < 0)
+    return errno == ENOENT ? NotFound("{}: no such file", path) : IoError("{}: {}", path, std::strerror(errno));
   struct stat info;
   Status status;
   if (::fstat(fd, &info) != 0) {
@@ -50,8 +51,8 @@ PackedReader::~PackedReader() {
 Status PackedReader::Match(const FittedFeatures& features, Mapped* mapped) const {
   const FittedFeatures& there = mapped->file.features;
   const auto differs = [&](const FittedFeature& feature, const char* option) {
-    return InvalidArgument("{}: feature '{}' was packed with another {} than the configuration or model has", mapped->path,
-                           feature.name, option);
+    return InvalidArgument("{}: feature '{}' was packed with another {} than the configuration or model has",
+                           mapped->path, feature.name, option);
   };
   int dense = 0;
   int field = 0;
@@ -94,8 +95,8 @@ Result<std::unique_ptr<PieceReader>> PackedReader::Open(const std::vector<std::s
     Mapped& mapped = reader->files_.emplace_back();
     mapped.path = path;
     SLUICE_RETURN_IF_ERROR(MapFile(path, &mapped.address, &mapped.size));
-    SLUICE_ASSIGN_OR_RETURN(
-        mapped.file, PackedFile::Parse({static_cast<const std::byte*>(mapped.address), mapped.size}, path));
+    SLUICE_ASSIGN_OR_RETURN(mapped.file,
+                            PackedFile::Parse({static_cast<const std::byte*>(mapped.address), mapped.size}, path));
     SLUICE_RETURN_IF_ERROR(reader->Match(features, &mapped));
   }
   return std::unique_ptr<PieceReader>(std::move(reader));

@@ -17,20 +17,20 @@ struct Piece {
   // Set by PieceReader::Cut.
   BlockPlace place;
   int64_t epoch = 0;
-  bool end_of_epoch = false;           // no block: the marker between epochs
-  std::vector<char> buffer;            // text, ends in a newline, 64 bytes of padding behind it
-  size_t text_size = 0;                // without the padding
+  bool end_of_epoch = false;  // no block: the marker between epochs
+  std::vector<char> buffer;   // text, ends in a newline, 64 bytes of padding behind it
+  size_t text_size = 0;       // without the padding
   int64_t lines = 0;
-  int64_t bytes = 0;                   // of input, uncompressed
+  int64_t bytes = 0;                                // of input, uncompressed
   std::shared_ptr<const std::vector<int>> columns;  // file column of each of Plan::columns, -1 where absent
-  int file_columns = 0;                // columns that every line of the file has
+  int file_columns = 0;                             // columns that every line of the file has
   // Set by PieceReader::Parse.
   Batch batch;
   int64_t skipped_lines = 0;
   int64_t dropped_negatives = 0;
-  int64_t first_bad_line = 0;          // number within the file, 0: none
-  std::string first_bad;               // message of it
-  Status status;                       // of Cut or Parse
+  int64_t first_bad_line = 0;  // number within the file, 0: none
+  std::string first_bad;       // message of it
+  Status status;               // of Cut or Parse
   // Set by PieceReader::Index, beside batch.size.
   std::shared_ptr<SampleBlock> block;
   // A rank's share of one global batch (data/sliced_source.h): its samples, and what the source says after it.
@@ -48,7 +48,7 @@ struct Piece {
   std::vector<Origin> origins;
 
   // Scratch of the parsers.
-  Batch whole;            // packed: the block before columns are chosen
+  Batch whole;  // packed: the block before columns are chosen
   std::vector<uint32_t> begins, ends, line_ends, rows, row_lines;
   std::vector<uint8_t> bad_rows;
   bool odd_text = false;  // NUL or non-ASCII bytes somewhere

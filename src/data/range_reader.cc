@@ -8,7 +8,10 @@ namespace sluice::data {
 
 RangeReader::RangeReader(std::unique_ptr<PieceReader> reader, InputRange range, std::vector<int64_t> file_starts,
                          bool by_samples)
-    : reader_(std::move(reader)), range_(std::move(range)), file_starts_(std::move(file_starts)), by_samples_(by_samples) {
+    : reader_(std::move(reader)),
+      range_(std::move(range)),
+      file_starts_(std::move(file_starts)),
+      by_samples_(by_samples) {
   const Range part = PartRange(file_starts_.back(), static_cast<int>(range_.index), static_cast<int>(range_.count));
   begin_ = part.begin;
   end_ = part.end;

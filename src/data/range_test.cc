@@ -22,7 +22,8 @@ class RangeTest : public ::testing::TestWithParam<Case> {
     features_ = std::move(fitted).value();
   }
   Drained Read(const InputRange& range, int threads = 1) {
-    auto source = OpenSource(data_, features_, {.batch_size = 50, .seed = 5, .num_reader_threads = threads, .range = range});
+    auto source =
+        OpenSource(data_, features_, {.batch_size = 50, .seed = 5, .num_reader_threads = threads, .range = range});
     EXPECT_TRUE(source.ok()) << source.status().message();
     Drained drained = source.ok() ? Drain(source.value().get()) : Drained{};
     EXPECT_TRUE(drained.status.ok()) << drained.status.message();
@@ -69,8 +70,9 @@ TEST_P(RangeTest, ShufflesDifferBetweenEpochs) {
 
 INSTANTIATE_TEST_SUITE_P(Formats, RangeTest,
                          ::testing::Values(Case{"criteo", "criteo"}, Case{"criteo_shuffled", "criteo", 150},
-                                           Case{"criteo_gz", "criteo.gz", 0, "hash"}, Case{"criteo_tail", "criteo", 0, "tail", 0.5},
-                                           Case{"csv", "csv"}, Case{"csv_time", "csv", 0, "time"}, Case{"libffm", "libffm"},
+                                           Case{"criteo_gz", "criteo.gz", 0, "hash"},
+                                           Case{"criteo_tail", "criteo", 0, "tail", 0.5}, Case{"csv", "csv"},
+                                           Case{"csv_time", "csv", 0, "time"}, Case{"libffm", "libffm"},
                                            Case{"packed", "packed"}, Case{"packed_tail", "packed", 0, "tail", 0.4}),
                          [](const auto& test) { return test.param.name; });
 

@@ -14,7 +14,7 @@ void SampleRefs::Append(const std::shared_ptr<SampleBlock>& block, int64_t begin
 
 void SampleRefs::Gather(const SampleRefs& from, std::span<const uint32_t> rows) {
   constexpr uint32_t kNone = ~uint32_t{0};
-  std::vector<uint32_t> number(from.blocks.size(), kNone);   // here, of each block there
+  std::vector<uint32_t> number(from.blocks.size(), kNone);  // here, of each block there
   for (const uint32_t row : rows) {
     const Ref ref = from.refs[row];
     if (number[ref.block] == kNone) {

@@ -46,7 +46,7 @@ struct SampleRefs {
   int64_t first_sample = 0;
   int64_t epoch = 0;
   std::vector<std::shared_ptr<SampleBlock>> blocks;
-  std::vector<Ref> refs;   // [size]
+  std::vector<Ref> refs;  // [size]
 
   void Clear() {
     size = 0;

@@ -32,8 +32,12 @@ class SliceTest : public ::testing::TestWithParam<SliceCase> {
     features_ = std::move(fitted).value();
   }
   std::unique_ptr<BatchSource> Open(Slice slice, Purpose purpose = Purpose::kTrain) {
-    const OpenOptions options = {.purpose = purpose, .batch_size = GetParam().batch_size, .epochs = 2, .seed = 5,
-                                 .num_reader_threads = GetParam().threads, .slice = slice};
+    const OpenOptions options = {.purpose = purpose,
+                                 .batch_size = GetParam().batch_size,
+                                 .epochs = 2,
+                                 .seed = 5,
+                                 .num_reader_threads = GetParam().threads,
+                                 .slice = slice};
     auto source = OpenSource(data_, features_, options);
     EXPECT_TRUE(source.ok()) << source.status().message();
     return source.ok() ? std::move(source).value() : nullptr;
@@ -109,14 +113,15 @@ TEST_P(SliceTest, ContinuesFromThePositionOfAnyNumberOfRanks) {
 
 INSTANTIATE_TEST_SUITE_P(
     Formats, SliceTest,
-    ::testing::Values(SliceCase{{"criteo", "criteo"}, 64, 2}, SliceCase{{"criteo_shuffled", "criteo", 150}, 77, 0},
-                      SliceCase{{"criteo_gz", "criteo.gz", 100, "hash"}, 33}, SliceCase{{"criteo_zst", "criteo.zst"}, 64},
-                      SliceCase{{"criteo_tail", "criteo", 0, "tail", 0.5}, 50}, SliceCase{{"csv", "csv"}, 64, 2},
-                      SliceCase{{"csv_shuffled", "csv", 100, "hash"}, 31}, SliceCase{{"csv_time", "csv", 0, "time", 0.7}, 64},
-                      SliceCase{{"csv_tail", "csv", 64, "tail"}, 64}, SliceCase{{"libffm", "libffm", 128, "hash", 0.5}, 37},
-                      SliceCase{{"libffm_tail", "libffm", 0, "tail"}, 10}, SliceCase{{"libsvm", "libsvm", 1000}, 64, 3},
-                      SliceCase{{"packed", "packed"}, 64, 2}, SliceCase{{"packed_shuffled", "packed", 200, "hash"}, 30},
-                      SliceCase{{"packed_tail", "packed", 0, "tail", 0.4}, 45}),
+    ::testing::Values(
+        SliceCase{{"criteo", "criteo"}, 64, 2}, SliceCase{{"criteo_shuffled", "criteo", 150}, 77, 0},
+        SliceCase{{"criteo_gz", "criteo.gz", 100, "hash"}, 33}, SliceCase{{"criteo_zst", "criteo.zst"}, 64},
+        SliceCase{{"criteo_tail", "criteo", 0, "tail", 0.5}, 50}, SliceCase{{"csv", "csv"}, 64, 2},
+        SliceCase{{"csv_shuffled", "csv", 100, "hash"}, 31}, SliceCase{{"csv_time", "csv", 0, "time", 0.7}, 64},
+        SliceCase{{"csv_tail", "csv", 64, "tail"}, 64}, SliceCase{{"libffm", "libffm", 128, "hash", 0.5}, 37},
+        SliceCase{{"libffm_tail", "libffm", 0, "tail"}, 10}, SliceCase{{"libsvm", "libsvm", 1000}, 64, 3},
+        SliceCase{{"packed", "packed"}, 64, 2}, SliceCase{{"packed_shuffled", "packed", 200, "hash"}, 30},
+        SliceCase{{"packed_tail", "packed", 0, "tail", 0.4}, 45}),
     [](const auto& test) { return test.param.data.name; });
 
 // Global batches larger than the data, and fewer samples than ranks.

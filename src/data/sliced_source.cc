@@ -23,7 +23,8 @@ class SlicedSource::ShareReader : public PieceReader {
   ShareReader(const Schema& schema, std::unique_ptr<PieceReader> reader, const StreamOptions& options, int64_t epochs,
               Slice slice)
       : reader_(reader.get()),
-        sequence_(schema, std::make_unique<PieceStream>(std::move(reader), 0, epochs, PieceStream::Work::kIndex), options),
+        sequence_(schema, std::make_unique<PieceStream>(std::move(reader), 0, epochs, PieceStream::Work::kIndex),
+                  options),
         slice_(slice) {}
 
   BatchSequence<SampleRefs>& sequence() { return sequence_; }
@@ -50,7 +51,7 @@ class SlicedSource::ShareReader : public PieceReader {
   void Cancel() override { reader_->Cancel(); }
 
  private:
-  PieceReader* reader_;   // of sequence_
+  PieceReader* reader_;  // of sequence_
   BatchSequence<SampleRefs> sequence_;
   Slice slice_;
 };
@@ -76,7 +77,7 @@ Result<bool> SlicedSource::Next(Batch* batch) {
   Piece* piece = stream_->Pull();
   if (piece == nullptr) return false;
   SLUICE_RETURN_IF_ERROR(piece->status);
-  if (piece->end_of_epoch) {   // of all epochs; nothing is cut any more
+  if (piece->end_of_epoch) {  // of all epochs; nothing is cut any more
     stats_ = reader_->sequence().stats();
     position_ = reader_->sequence().position();
     return false;

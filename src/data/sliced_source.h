@@ -10,9 +10,9 @@
 
 namespace sluice::data {
 
-// One rank's share of every global batch, parsing nothing else. Blocks are cut and indexed in order; once a global batch's
-// samples are counted, those of this rank are put together and parsed, several batches at once on the reader threads.
-// Memory       the text (packed: the columns, once read) of the shuffle window and of the batches under way.
+// One rank's share of every global batch, parsing nothing else. Blocks are cut and indexed in order; once a global
+// batch's samples are counted, those of this rank are put together and parsed, several batches at once on the reader
+// threads. Memory       the text (packed: the columns, once read) of the shuffle window and of the batches under way.
 // Threads      as BatchSource.
 class SlicedSource : public BatchSource {
  public:
@@ -29,7 +29,7 @@ class SlicedSource : public BatchSource {
   class ShareReader;
 
   Schema schema_;
-  ShareReader* reader_;   // of stream_
+  ShareReader* reader_;  // of stream_
   std::unique_ptr<PieceStream> stream_;
   SourceStats stats_;
   std::string position_;

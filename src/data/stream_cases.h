@@ -13,7 +13,7 @@ inline constexpr int64_t kSamples = 900;
 // One way of storing the same samples, and what is done to them on the way.
 struct Case {
   std::string name;
-  std::string kind;      // of the files
+  std::string kind;  // of the files
   int64_t window = 0;
   std::string split = "none";
   double keep_rate = 1;
@@ -23,8 +23,9 @@ inline std::string CsvText(int64_t begin, int64_t end) {
   std::string text = "label,time,a,\"b b\",w\n";
   for (int64_t i = begin; i < end; ++i) {
     const uint64_t bits = Mix64(static_cast<uint64_t>(i));
-    text += fmt::format("{},{},x{}, {},{}\n", bits % 3 == 0 ? 1 : 0, 1000 + i / 2, bits % 17,
-                        bits % 5 == 0 ? "\"q, \"\"z\"\"\n2\"" : fmt::format("y{}|y{}", bits % 7, bits % 11), bits % 100);
+    text +=
+        fmt::format("{},{},x{}, {},{}\n", bits % 3 == 0 ? 1 : 0, 1000 + i / 2, bits % 17,
+                    bits % 5 == 0 ? "\"q, \"\"z\"\"\n2\"" : fmt::format("y{}|y{}", bits % 7, bits % 11), bits % 100);
   }
   return text;
 }

@@ -44,7 +44,8 @@ TEST_P(StreamTest, ContinuesExactlyFromEveryPosition) {
     EXPECT_EQ(resumed.value()->position(), position);
     const Drained rest = Drain(resumed.value().get());
     ASSERT_TRUE(rest.status.ok()) << rest.status.message();
-    EXPECT_EQ(rest.samples, std::vector<std::string>(whole.samples.begin() + static_cast<int64_t>(before), whole.samples.end()));
+    EXPECT_EQ(rest.samples,
+              std::vector<std::string>(whole.samples.begin() + static_cast<int64_t>(before), whole.samples.end()));
     EXPECT_EQ(rest.batch_sizes,
               std::vector<int64_t>(whole.batch_sizes.begin() + static_cast<int64_t>(b), whole.batch_sizes.end()));
     EXPECT_EQ(resumed.value()->stats().samples, whole_stats.samples);
@@ -61,7 +62,8 @@ TEST_P(StreamTest, TrainAndEvalSidesComplementEachOther) {
   auto fitted = FitFeatures(data, MakeFeatures(GetParam()), true);
   ASSERT_TRUE(fitted.ok()) << fitted.status().message();
   const auto read = [&](Purpose purpose, int threads) {
-    auto source = OpenSource(data, fitted.value(), {.purpose = purpose, .batch_size = 50, .num_reader_threads = threads});
+    auto source =
+        OpenSource(data, fitted.value(), {.purpose = purpose, .batch_size = 50, .num_reader_threads = threads});
     Drained out;
     if (!source.ok()) {
       out.status = source.status();
@@ -99,7 +101,8 @@ std::vector<Case> Cases() {
           {"PackedShuffled", "packed", 300, "hash", 0.5}};
 }
 
-INSTANTIATE_TEST_SUITE_P(All, StreamTest, ::testing::ValuesIn(Cases()), [](const auto& test) { return test.param.name; });
+INSTANTIATE_TEST_SUITE_P(All, StreamTest, ::testing::ValuesIn(Cases()),
+                         [](const auto& test) { return test.param.name; });
 
 TEST(ShuffleTest, PermutesWithinWindowsByEpochAndSeed) {
   TempFolder folder;

@@ -19,8 +19,8 @@
 namespace sluice::data {
 namespace {
 
-constexpr int64_t kBlock = 4096;         // samples of one piece of work
-constexpr int kBins = 1 << 16;           // of a probability, for AUC: the error is far below 1e-5
+constexpr int64_t kBlock = 4096;  // samples of one piece of work
+constexpr int kBins = 1 << 16;    // of a probability, for AUC: the error is far below 1e-5
 constexpr uint64_t kLabelCounter = ~uint64_t{0} >> 1;
 
 // Labels by predicted probability. Counts are whole numbers, so that merging them in any order gives the same.
@@ -189,8 +189,7 @@ class Generator {
       } else {
         AppendSeparated(*sample, label, config_.format == "csv" ? ',' : '\t', &out->text);
       }
-      if (part == 1 && !config_.teacher_output.empty())
-        fmt::format_to(std::back_inserter(out->teacher), "{:.9g}\n", p);
+      if (part == 1 && !config_.teacher_output.empty()) fmt::format_to(std::back_inserter(out->teacher), "{:.9g}\n", p);
     }
   }
 
@@ -207,11 +206,13 @@ class Generator {
 Status Check(const SynthConfig& config) {
   if (config.format != "criteo" && config.format != "csv" && config.format != "libffm")
     return InvalidArgument("format: {} is none of criteo, csv, libffm", config.format);
-  for (const auto& [name, list] : {std::pair{"rows_of_fields", &config.rows_of_fields}, {"keys_of_fields", &config.keys_of_fields}})
+  for (const auto& [name, list] :
+       {std::pair{"rows_of_fields", &config.rows_of_fields}, {"keys_of_fields", &config.keys_of_fields}})
     if (!list->empty() && static_cast<int64_t>(list->size()) != config.fields)
       return InvalidArgument("{}: {} numbers for {} fields", name, list->size(), config.fields);
-  const bool many_keys = config.keys_per_field != 1 || std::any_of(config.keys_of_fields.begin(), config.keys_of_fields.end(),
-                                                                   [](int64_t keys) { return keys != 1; });
+  const bool many_keys =
+      config.keys_per_field != 1 ||
+      std::any_of(config.keys_of_fields.begin(), config.keys_of_fields.end(), [](int64_t keys) { return keys != 1; });
   if (config.format == "criteo" && (config.dense != 13 || config.fields != 26 || many_keys))
     return InvalidArgument("format criteo has 13 integer columns and 26 fields of one key; use format csv or libffm");
   return Status::Ok();
@@ -229,13 +230,15 @@ SynthPart MakePart(int64_t samples, int64_t positives, double loss, const PartCo
 }
 
 std::string PartJson(const SynthPart& part) {
-  return fmt::format(R"({{"samples": {}, "base_rate": {:.6f}, "auc": {:.6f}, "linear_auc": {:.6f}, "logloss": {:.6f}}})",
-                     part.samples, part.base_rate, part.auc, part.linear_auc, part.logloss);
+  return fmt::format(
+      R"({{"samples": {}, "base_rate": {:.6f}, "auc": {:.6f}, "linear_auc": {:.6f}, "logloss": {:.6f}}})", part.samples,
+      part.base_rate, part.auc, part.linear_auc, part.logloss);
 }
 
 std::string PartText(const char* name, const SynthPart& part) {
-  return fmt::format("  {:<6} {:>11} samples, {:.2f}% positive; teacher: AUC {:.5f} ({:.5f} without products), log loss {:.5f}\n",
-                     name, part.samples, 100 * part.base_rate, part.auc, part.linear_auc, part.logloss);
+  return fmt::format(
+      "  {:<6} {:>11} samples, {:.2f}% positive; teacher: AUC {:.5f} ({:.5f} without products), log loss {:.5f}\n",
+      name, part.samples, 100 * part.base_rate, part.auc, part.linear_auc, part.logloss);
 }
 
 }  // namespace
@@ -248,8 +251,8 @@ std::string SynthReport::ToText() const {
 }
 
 std::string SynthReport::ToJson() const {
-  return fmt::format("{{\"samples\": {}, \"bytes\": {}, \"distinct_keys\": {},\n \"train\": {},\n \"tail\": {}}}\n", samples,
-                     bytes, distinct_keys, PartJson(train), PartJson(tail));
+  return fmt::format("{{\"samples\": {}, \"bytes\": {}, \"distinct_keys\": {},\n \"train\": {},\n \"tail\": {}}}\n",
+                     samples, bytes, distinct_keys, PartJson(train), PartJson(tail));
 }
 
 Result<SynthReport> Synthesize(const SynthConfig& config) {

@@ -34,20 +34,24 @@ struct SynthConfig {
   template <class V>
   void Visit(V& v) {
     v.Field("output", output, {.text = "File to write; - for standard output."});
-    v.Field("format", format,
-            {.text = "criteo: tab-separated, hexadecimal categories, no header; csv: with a header; libffm: numeric columns "
-                     "are fields with a weight.",
-             .choices = {"criteo", "csv", "libffm"}});
+    v.Field(
+        "format", format,
+        {.text =
+             "criteo: tab-separated, hexadecimal categories, no header; csv: with a header; libffm: numeric columns "
+             "are fields with a weight.",
+         .choices = {"criteo", "csv", "libffm"}});
     v.Field("seed", seed, {.text = "Seed of keys, teacher and labels.", .min = 0});
     v.Field("samples", samples, {.text = "Lines to write.", .unit = "samples", .min = 1});
     v.Field("dense", dense, {.text = "Integer columns. Criteo files have 13.", .min = 0, .max = 1000});
     v.Field("fields", fields, {.text = "Categorical columns. Criteo files have 26.", .min = 1, .max = 10000});
-    v.Field("rows", rows,
-            {.text = "Keys of the largest field; the other fields have fewer, down to a few.", .min = 2, .max = 1 << 24});
-    v.Field("skew", skew,
-            {.text = "Power law of the keys in the largest field: index = u^skew * rows. Smaller fields are less skewed.",
-             .min = 1,
-             .max = 30});
+    v.Field(
+        "rows", rows,
+        {.text = "Keys of the largest field; the other fields have fewer, down to a few.", .min = 2, .max = 1 << 24});
+    v.Field(
+        "skew", skew,
+        {.text = "Power law of the keys in the largest field: index = u^skew * rows. Smaller fields are less skewed.",
+         .min = 1,
+         .max = 30});
     v.Field("keys_per_field", keys_per_field,
             {.text = "Keys of a field in a sample, on average. Above 1 (not in criteo) the columns are multi-valued: "
                      "between 1 and twice as many, separated by | in csv.",
@@ -57,11 +61,13 @@ struct SynthConfig {
             {.text = "Keys of each field, one number a field, in place of rows and the ladder of sizes below it.",
              .min = 1,
              .max = 1 << 24});
-    v.Field("keys_of_fields", keys_of_fields,
-            {.text = "Keys of each field in every sample, exactly, one number a field, in place of keys_per_field: multi-hot "
-                     "data of a known shape. Not in criteo.",
-             .min = 1,
-             .max = 10000});
+    v.Field(
+        "keys_of_fields", keys_of_fields,
+        {.text =
+             "Keys of each field in every sample, exactly, one number a field, in place of keys_per_field: multi-hot "
+             "data of a known shape. Not in criteo.",
+         .min = 1,
+         .max = 10000});
     v.Field("missing", missing, {.text = "Share of empty integer columns.", .min = 0, .max = 0.99});
     v.Field("churn", churn,
             {.text = "How often, over the whole file, a key is replaced by a new one: 0.5 renews half of all keys.",
@@ -73,7 +79,8 @@ struct SynthConfig {
             {.text = "Share of the teacher's variance that lies in products of keys, out of a linear model's reach.",
              .min = 0,
              .max = 1});
-    v.Field("tail", tail, {.text = "Share of the samples, the last ones, reported apart as held-out.", .min = 0, .max = 0.9});
+    v.Field("tail", tail,
+            {.text = "Share of the samples, the last ones, reported apart as held-out.", .min = 0, .max = 0.9});
     v.Field("teacher_output", teacher_output,
             {.text = "File for the teacher's probability of every sample of the tail, one a line; empty: none."});
     v.Field("report", report, {.text = "Write the report beside the output, as OUTPUT.json."});
@@ -107,7 +114,8 @@ struct SynthReport {
 // Writes a synthetic click log: docs/synthetic-data.md says what its teacher is.
 // Semantics    every number is a function of (seed, sample index, column): the output does not depend on the threads.
 //              A file is written aside and renamed when complete; an older one is replaced.
-// Errors       kInvalidArgument naming the setting (criteo with other columns or several keys per field; lists of another
+// Errors       kInvalidArgument naming the setting (criteo with other columns or several keys per field; lists of
+// another
 //              length than `fields`); kIo naming the file.
 // Cost         about a microsecond a line on one core; memory a bit per key, whatever the number of samples.
 Result<SynthReport> Synthesize(const SynthConfig& config);

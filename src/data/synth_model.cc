@@ -7,9 +7,9 @@
 namespace sluice::data {
 namespace {
 
-constexpr int kPieces = 1024;         // of a column's quantile function
+constexpr int kPieces = 1024;  // of a column's quantile function
 constexpr int kCalibration = 1 << 16;
-constexpr float kHead = 6.0f;         // keys of a higher rank matter less and less
+constexpr float kHead = 6.0f;  // keys of a higher rank matter less and less
 constexpr uint64_t kProgressStream = 0x9609;
 constexpr uint64_t kCalibrationStart = uint64_t{1} << 62;
 
@@ -31,9 +31,7 @@ float Interpolate(const std::vector<float>& quantiles, uint64_t bits) {
 double LowUniform(uint64_t bits) { return static_cast<double>(bits & 0x3fffffff) * 0x1.0p-30; }
 
 // Uniform with mean 0 and deviation 1 from 16 bits.
-float Centred(uint64_t bits16) {
-  return (static_cast<float>(bits16 & 0xffff) - 32767.5f) * (1.7320508f / 32768.0f);
-}
+float Centred(uint64_t bits16) { return (static_cast<float>(bits16 & 0xffff) - 32767.5f) * (1.7320508f / 32768.0f); }
 
 // The share of signal that the key of this rank carries.
 float Amplitude(uint32_t rank) { return 1.0f / (1.0f + static_cast<float>(rank) / kHead); }
@@ -90,7 +88,8 @@ void SynthModel::MakeColumns() {
   integers_.resize(config_.dense);
   for (size_t c = 0; c < integers_.size(); ++c) {
     Column& column = integers_[c];
-    column.quantiles = PowerLawQuantiles(3 + 4 * rng.Uniform(4 * c), std::pow(10.0, 1.5 + 3.5 * rng.Uniform(4 * c + 1)));
+    column.quantiles =
+        PowerLawQuantiles(3 + 4 * rng.Uniform(4 * c), std::pow(10.0, 1.5 + 3.5 * rng.Uniform(4 * c + 1)));
     column.missing = c % 3 == 0 ? 0 : config_.missing;
     column.strength = static_cast<float>(0.1 + 0.3 * rng.Uniform(4 * c + 2));
     column.sign = rng.Uniform(4 * c + 3) < 0.5 ? -1.0f : 1.0f;

@@ -21,9 +21,9 @@ namespace {
 class SynthTest : public ::testing::Test {
  protected:
   SynthTest() {
-    folder_ = std::filesystem::temp_directory_path() /
-              ("sluice_synth_" + std::to_string(::getpid()) + "_" +
-               ::testing::UnitTest::GetInstance()->current_test_info()->name());
+    folder_ =
+        std::filesystem::temp_directory_path() / ("sluice_synth_" + std::to_string(::getpid()) + "_" +
+                                                  ::testing::UnitTest::GetInstance()->current_test_info()->name());
     std::filesystem::create_directories(folder_);
     config_.samples = 20000;
     config_.output = Path("log.tsv");
@@ -132,7 +132,7 @@ TEST_F(SynthTest, ReportedMetricsAreThoseOfTheTeachersProbabilities) {
     loss -= std::log(labels.back() ? probabilities[i] : 1 - probabilities[i]);
   }
   EXPECT_NEAR(report.tail.auc, PairwiseAuc(probabilities, labels), 2e-5);  // the histogram's bins
-  EXPECT_NEAR(report.tail.logloss, loss / 5000, 1e-8);                      // the file's 9 digits
+  EXPECT_NEAR(report.tail.logloss, loss / 5000, 1e-8);                     // the file's 9 digits
   EXPECT_NEAR(report.tail.base_rate, positives / 5000, 1e-12);
 }
 

@@ -21,9 +21,9 @@ struct TextOptions {
   bool skip_bad_lines = false;
   bool utf8 = true;
   char separator = '\t';
-  bool quotes = false;                     // csv: newlines inside quoted values do not end a record
-  bool header = false;                     // csv: the first record names the columns
-  std::vector<std::string> column_names;   // without header: of every file
+  bool quotes = false;                    // csv: newlines inside quoted values do not end a record
+  bool header = false;                    // csv: the first record names the columns
+  std::vector<std::string> column_names;  // without header: of every file
   SampleFilter filter;
 };
 
@@ -40,15 +40,15 @@ class TextReader : public PieceReader {
   void ParseSamples(const SampleRefs& samples, Piece* out) const override;
 
  protected:
-  // Fills block->begins, ends and lines with the samples of piece->buffer that the filter keeps; may fail by AddBadLine.
-  // `block` has everything but these and the text, which is taken from the piece's buffer afterwards.
+  // Fills block->begins, ends and lines with the samples of piece->buffer that the filter keeps; may fail by
+  // AddBadLine. `block` has everything but these and the text, which is taken from the piece's buffer afterwards.
   virtual void FindSamples(Piece* piece, SampleBlock* block) const = 0;
   // The samples of text that was put together were chosen already.
   const SampleFilter& FilterOf(const Piece& piece) const { return piece.assembled ? everything_ : options_.filter; }
   // Name of a line for messages: "file:line".
   std::string LineName(const Piece& piece, int64_t line_in_block) const;
-  // Counts a bad line; keeps the message of the first. `column` (of values; libsvm, libffm: of characters) counts from 1;
-  // 0: the whole line.
+  // Counts a bad line; keeps the message of the first. `column` (of values; libsvm, libffm: of characters) counts from
+  // 1; 0: the whole line.
   void AddBadLine(Piece* piece, int64_t line_in_block, int column, const std::string& what) const;
   // After parsing: turns bad lines into a failure where they are not skipped.
   void FinishBadLines(Piece* piece) const;
@@ -69,8 +69,8 @@ class TextReader : public PieceReader {
   SampleFilter everything_;
   std::atomic<bool> cancelled_{false};
   std::unique_ptr<ByteInput> input_;
-  BlockPlace place_;          // of the next block
-  std::vector<char> carry_;   // bytes read beyond the last block
+  BlockPlace place_;         // of the next block
+  std::vector<char> carry_;  // bytes read beyond the last block
   bool at_end_of_file_ = false;
   std::shared_ptr<const std::vector<int>> columns_;
   int file_columns_ = 0;

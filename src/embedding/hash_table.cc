@@ -57,8 +57,7 @@ Handle HashTable<T>::TakeRow(Shard* shard) {
 }
 
 template <class T>
-Handle HashTable<T>::Insert(int shard_number, uint64_t hash, Key key, uint32_t flags,
-                            VocabularyTags::Tag vocabulary) {
+Handle HashTable<T>::Insert(int shard_number, uint64_t hash, Key key, uint32_t flags, VocabularyTags::Tag vocabulary) {
   Shard& shard = shards_[shard_number];
   if (shard.index.full()) {
     shard.index.Grow(&pages_, shard_number, [&](const auto& enter) {
@@ -91,7 +90,7 @@ void HashTable<T>::RemoveRow(Shard* shard, Handle handle) {
   header.meta = {};
   ++shard->expired;
   if (lookup_pins_ > 0) {
-    shard->resting.push_back(handle);   // an unreleased lookup may still read it
+    shard->resting.push_back(handle);  // an unreleased lookup may still read it
     return;
   }
   header.key = shard->free;

@@ -23,10 +23,13 @@ namespace sluice::embedding {
 
 // The table in local memory: per virtual shard an index of cache-line buckets, over rows that never move.
 // docs/algorithms/hash-table.md.
-// Layout       a row is key (8 bytes), metadata (8), weights [dim], slots [num_slots], at a stride rounded up to 8 bytes.
+// Layout       a row is key (8 bytes), metadata (8), weights [dim], slots [num_slots], at a stride rounded up to 8
+// bytes.
 //              A handle is the row's number in one run of address space. Shards own chunks of consecutive rows.
-// Threads      64 stripes of 16 shards have a lock each; Resolve sorts a batch by stripe, so that stripes are spread over
-//              threads, the lock is taken once per stripe and batch, and keys of a shard are taken in the batch's order.
+// Threads      64 stripes of 16 shards have a lock each; Resolve sorts a batch by stripe, so that stripes are spread
+// over
+//              threads, the lock is taken once per stripe and batch, and keys of a shard are taken in the batch's
+//              order.
 // Cost         a key found costs one line of index and the lines of its row, prefetched; a new one also its share of
 //              1.5-fold growth, one shard at a time. About 8 bytes of index per row.
 template <class T>
@@ -36,7 +39,7 @@ class HashTable final : public Table<T> {
     std::string name;
     int64_t dim = 0;
     uint64_t seed = 0;
-    optim::Rule rule;            // its kind sets the number of slots, its initial accumulator their values
+    optim::Rule rule;  // its kind sets the number of slots, its initial accumulator their values
     OnMissing on_missing = OnMissing::kDefault;
     Admission admission;
     ExpiryConfig expiry;
@@ -76,16 +79,16 @@ class HashTable final : public Table<T> {
   struct Shard {
     ShardIndex index;
     std::vector<RowStore::Chunk> chunks;
-    uint32_t used = 0;              // rows of the last chunk handed out
+    uint32_t used = 0;  // rows of the last chunk handed out
     uint32_t num_defaults = 0;
-    Handle free = kNoRow;           // list of free rows through their keys
-    std::vector<Handle> resting;    // freed while a lookup was pinned; free once none is
+    Handle free = kNoRow;         // list of free rows through their keys
+    std::vector<Handle> resting;  // freed while a lookup was pinned; free once none is
     CandidateCounts candidates;
     int64_t inserted = 0, expired = 0, rejected = 0;
   };
   struct alignas(64) Stripe {
     mutable std::mutex mutex;
-    uint64_t growths = 0;           // of the indices of its shards, so that a pipeline sees that buckets moved
+    uint64_t growths = 0;  // of the indices of its shards, so that a pipeline sees that buckets moved
   };
   // The keys of one Resolve sorted by stripe, in the caller's scratch.
   struct Sorted;
@@ -131,14 +134,15 @@ class HashTable final : public Table<T> {
   Status ReadFormat(const SectionReader& reader, const std::string& prefix, const LoadOptions& options,
                     FileFormat* file) const;
   template <class F>
-  Status LoadShard(const std::vector<std::byte>& section, int shard, const FileFormat& file, const LoadOptions& options);
+  Status LoadShard(const std::vector<std::byte>& section, int shard, const FileFormat& file,
+                   const LoadOptions& options);
   Status SaveShard(SectionWriter* writer, const Shard& shard, std::vector<std::byte>* buffer) const;
 
   const Options options_;
   const RowInit init_;
   const int64_t dim_;
   const int64_t num_slots_;
-  const bool track_previous_;   // the rule decays slots for the steps that a row missed
+  const bool track_previous_;  // the rule decays slots for the steps that a row missed
   RowStore rows_;
   VocabularyTags vocabularies_;
   BucketPages pages_;
@@ -147,7 +151,7 @@ class HashTable final : public Table<T> {
   std::vector<T> initial_slots_;
 
   mutable std::mutex pins_mutex_;
-  std::vector<int64_t> train_pins_;   // steps of unreleased batches
+  std::vector<int64_t> train_pins_;  // steps of unreleased batches
   int64_t lookup_pins_ = 0;
   std::atomic<int64_t> dropped_gradients_{0};
 };

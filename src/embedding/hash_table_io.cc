@@ -10,8 +10,8 @@
 namespace sluice::embedding {
 namespace {
 
-constexpr uint64_t kTableMagic = 0x3154'4543'494c'5553;   // "SULICET1", little-endian
-constexpr uint32_t kVersion = 2;   // 1: without vocabularies
+constexpr uint64_t kTableMagic = 0x3154'4543'494c'5553;  // "SULICET1", little-endian
+constexpr uint32_t kVersion = 2;                         // 1: without vocabularies
 constexpr size_t kBufferBytes = size_t{1} << 18;
 
 // "<prefix>/table": what the shards' sections hold.
@@ -22,19 +22,19 @@ struct TableHeader {
   int64_t dim = 0;
   int64_t num_slots = 0;
   uint32_t rule = 0;
-  uint32_t candidate_sets = 0;   // per shard, 0 without admission by count
+  uint32_t candidate_sets = 0;  // per shard, 0 without admission by count
   int64_t rows = 0;
   int64_t dropped_gradients = 0;
 };
 
 // "<prefix>/shard/NNNN" begins with this; `rows` rows of header, weights and slots follow, sorted by key, then the
-// candidates of admission by count; then the salts of the rows' vocabularies, ascending, and where there are several, for
-// each row the index of its own (2 bytes).
+// candidates of admission by count; then the salts of the rows' vocabularies, ascending, and where there are several,
+// for each row the index of its own (2 bytes).
 struct ShardHeader {
   uint64_t rows = 0;
   uint64_t candidate_bytes = 0;
   int64_t inserted = 0, expired = 0, rejected = 0;
-  uint64_t vocabularies = 0;   // since version 2
+  uint64_t vocabularies = 0;  // since version 2
 };
 constexpr size_t kShardHeaderBytes1 = sizeof(ShardHeader) - sizeof(uint64_t);
 
@@ -61,8 +61,7 @@ struct RowMapping {
     if (!slots) return;
     for (int s = 1; s <= slots_per_weight; ++s)
       for (const auto& c : columns)
-        for (int64_t k = 0; k < c.count; ++k)
-          to[s * dim + c.to + k] = static_cast<T>(from[s * file_dim + c.from + k]);
+        for (int64_t k = 0; k < c.count; ++k) to[s * dim + c.to + k] = static_cast<T>(from[s * file_dim + c.from + k]);
     for (int s = 0; s < slots_per_row; ++s)
       to[(1 + slots_per_weight) * dim + s] = static_cast<T>(from[(1 + slots_per_weight) * file_dim + s]);
   }
@@ -85,7 +84,8 @@ Status HashTable<T>::Save(SectionWriter* writer, const std::string& prefix, int6
   std::vector<std::byte> buffer;
   for (int s = 0; s < kNumShards; ++s) {
     const Shard& shard = shards_[s];
-    if (shard.index.size() == 0 && shard.candidates.State().empty() && shard.inserted == 0 && shard.rejected == 0) continue;
+    if (shard.index.size() == 0 && shard.candidates.State().empty() && shard.inserted == 0 && shard.rejected == 0)
+      continue;
     SLUICE_RETURN_IF_ERROR(writer->Begin(ShardName(prefix, s)));
     SLUICE_RETURN_IF_ERROR(SaveShard(writer, shard, &buffer));
     SLUICE_RETURN_IF_ERROR(writer->End());
@@ -103,7 +103,8 @@ Status HashTable<T>::SaveShard(SectionWriter* writer, const Shard& shard, std::v
   std::sort(salts.begin(), salts.end());
   salts.erase(std::unique(salts.begin(), salts.end()), salts.end());
   const std::span<const std::byte> candidates = shard.candidates.State();
-  const ShardHeader header{handles.size(), candidates.size(), shard.inserted, shard.expired, shard.rejected, salts.size()};
+  const ShardHeader header{handles.size(), candidates.size(), shard.inserted,
+                           shard.expired,  shard.rejected,    salts.size()};
   SLUICE_RETURN_IF_ERROR(writer->Write(BytesOf(header)));
   buffer->clear();
   for (const Handle handle : handles) {
@@ -163,8 +164,9 @@ Status HashTable<T>::LoadShard(const std::vector<std::byte>& section, int shard_
     owned.push_back(!options.owns || options.owns(salt, shard_number));
   }
 
-  const RowMapping<F, T> mapping{file.columns, file.dim, dim_, optim::SlotsPerWeight(options_.rule.kind),
-                                 optim::SlotsPerRow(options_.rule.kind), file.keep_slots};
+  const RowMapping<F, T> mapping{
+      file.columns,   file.dim, dim_, optim::SlotsPerWeight(options_.rule.kind), optim::SlotsPerRow(options_.rule.kind),
+      file.keep_slots};
   std::vector<F> scalars(static_cast<size_t>(file.dim + file.num_slots));
   Shard& shard = shards_[shard_number];
   const int64_t inserted = shard.inserted;
@@ -180,7 +182,8 @@ Status HashTable<T>::LoadShard(const std::vector<std::byte>& section, int shard_
     if (vocabulary >= salts.size()) return DataLoss("row {}: key {:#x} has no vocabulary", r, row.key);
     if (!owned[vocabulary]) continue;
     const uint64_t hash = Mix64(row.key);
-    if (merging && Find(shard, hash, row.key) != kNoRow) return DataLoss("row {}: key {:#x} is there twice", r, row.key);
+    if (merging && Find(shard, hash, row.key) != kNoRow)
+      return DataLoss("row {}: key {:#x} is there twice", r, row.key);
     const Handle handle = Insert(shard_number, hash, row.key, row.meta.flags() & RowMeta::kDefault, tags[vocabulary]);
     RowMeta& meta = rows_.header(handle).meta;
     meta = row.meta;
@@ -211,7 +214,8 @@ Status HashTable<T>::ReadFormat(const SectionReader& reader, const std::string& 
                                 FileFormat* file) const {
   SLUICE_ASSIGN_OR_RETURN(const std::vector<std::byte> section, reader.Read(prefix + "/table"));
   TableHeader header;
-  if (section.size() != sizeof(header)) return DataLoss("{}/table: {} bytes, not {}", prefix, section.size(), sizeof(header));
+  if (section.size() != sizeof(header))
+    return DataLoss("{}/table: {} bytes, not {}", prefix, section.size(), sizeof(header));
   std::memcpy(&header, section.data(), sizeof(header));
   if (header.magic != kTableMagic) return DataLoss("{}/table: not a table's header", prefix);
   if (header.version < 1 || header.version > kVersion)
@@ -219,8 +223,8 @@ Status HashTable<T>::ReadFormat(const SectionReader& reader, const std::string& 
                     header.version, kVersion);
   const bool known_rule = header.rule <= static_cast<uint32_t>(optim::RuleKind::kAdamW);
   const auto rule = static_cast<optim::RuleKind>(header.rule);
-  if ((header.scalar_bytes != sizeof(float) && header.scalar_bytes != sizeof(double)) || header.dim < 1 || !known_rule ||
-      header.dim > (int64_t{1} << 32) || header.num_slots != optim::NumSlots(rule, header.dim))
+  if ((header.scalar_bytes != sizeof(float) && header.scalar_bytes != sizeof(double)) || header.dim < 1 ||
+      !known_rule || header.dim > (int64_t{1} << 32) || header.num_slots != optim::NumSlots(rule, header.dim))
     return DataLoss("{}/table: contradicts itself", prefix);
   file->version = header.version;
   file->scalar_bytes = header.scalar_bytes;
@@ -233,7 +237,8 @@ Status HashTable<T>::ReadFormat(const SectionReader& reader, const std::string& 
   if (!options.warm_start) {
     const uint32_t sets = options_.admission.kind == AdmissionKind::kCount ? options_.admission.sets_per_shard : 0;
     if (header.dim != dim_)
-      return InvalidArgument("{}: the checkpoint's rows have {} columns, the table's have {}", prefix, header.dim, dim_);
+      return InvalidArgument("{}: the checkpoint's rows have {} columns, the table's have {}", prefix, header.dim,
+                             dim_);
     if (rule != options_.rule.kind)
       return InvalidArgument("{}: the checkpoint's optimizer is {}, the table's is {}", prefix, optim::RuleName(rule),
                              optim::RuleName(options_.rule.kind));
@@ -241,14 +246,17 @@ Status HashTable<T>::ReadFormat(const SectionReader& reader, const std::string& 
       return InvalidArgument("{}: the checkpoint holds {}, the run computes in {}", prefix,
                              ScalarName(header.scalar_bytes), ScalarName(sizeof(T)));
     if (header.candidate_sets != sets)
-      return InvalidArgument("{}: the checkpoint was written with other settings of admission.kind or .candidates", prefix);
+      return InvalidArgument("{}: the checkpoint was written with other settings of admission.kind or .candidates",
+                             prefix);
     file->keep_slots = true;
   }
   file->columns = options.columns;
   if (!options.warm_start || options.columns.empty()) {
     if (header.dim != dim_)
-      return InvalidArgument("{}: the checkpoint's rows have {} columns, the table's have {}, and nothing says which "
-                             "go where", prefix, header.dim, dim_);
+      return InvalidArgument(
+          "{}: the checkpoint's rows have {} columns, the table's have {}, and nothing says which "
+          "go where",
+          prefix, header.dim, dim_);
     file->columns = {{0, 0, dim_}};
   }
   for (const auto& c : file->columns)

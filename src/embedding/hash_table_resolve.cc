@@ -9,21 +9,21 @@
 namespace sluice::embedding {
 namespace {
 
-constexpr int64_t kMinParallel = 4096;   // keys below which waking the pool costs more than it gives
-constexpr int kAhead = 12;               // keys between prefetch and use, at each of three stages
-constexpr int kRing = 64;                // more than 3 * kAhead, a power of two
+constexpr int64_t kMinParallel = 4096;  // keys below which waking the pool costs more than it gives
+constexpr int kAhead = 12;              // keys between prefetch and use, at each of three stages
+constexpr int kRing = 64;               // more than 3 * kAhead, a power of two
 
 }  // namespace
 
 template <class T>
 struct HashTable<T>::Request {
   std::span<const Key> keys;
-  std::span<const int32_t> counts;   // empty: 1 each
+  std::span<const int32_t> counts;  // empty: 1 each
   std::span<const KeyBlock> blocks;
   ResolveMode mode;
   int64_t step;
   Resolved* out;
-  std::vector<VocabularyTags::Tag> vocabularies;   // [blocks], and that of keys outside of all
+  std::vector<VocabularyTags::Tag> vocabularies;  // [blocks], and that of keys outside of all
 
   VocabularyTags::Tag vocabulary_of(int32_t i) const {
     const auto after = std::upper_bound(blocks.begin(), blocks.end(), i,
@@ -35,8 +35,8 @@ struct HashTable<T>::Request {
   }
 };
 
-// Part p of the batch sorted by stripe, in place of its own range: offsets[p * (kNumStripes + 1) + s] is where stripe s of
-// part p begins. Parts in order, each stable: keys of a stripe keep the batch's order.
+// Part p of the batch sorted by stripe, in place of its own range: offsets[p * (kNumStripes + 1) + s] is where stripe s
+// of part p begins. Parts in order, each stable: keys of a stripe keep the batch's order.
 template <class T>
 struct HashTable<T>::Sorted {
   int parts = 1;
@@ -118,13 +118,14 @@ Handle HashTable<T>::TrainMiss(const Request& request, uint64_t hash, int32_t i)
   return handle;
 }
 
-// The pipeline, kAhead keys from stage to stage: a key's bucket is prefetched; its tags name a row, which is prefetched;
-// where the key may have found its bucket full, the next one is prefetched and its tags name a row one stage later; the
-// row's key is compared. A guess that turns out wrong, or a key that joined meanwhile, costs a search of its own.
+// The pipeline, kAhead keys from stage to stage: a key's bucket is prefetched; its tags name a row, which is
+// prefetched; where the key may have found its bucket full, the next one is prefetched and its tags name a row one
+// stage later; the row's key is compared. A guess that turns out wrong, or a key that joined meanwhile, costs a search
+// of its own.
 template <class T>
 int64_t HashTable<T>::ResolveStripe(const Request& request, const Sorted& sorted, int stripe) {
   uint64_t hashes[kRing];
-  const Bucket* lines[kRing];   // home bucket; null while the shard's index is empty
+  const Bucket* lines[kRing];  // home bucket; null while the shard's index is empty
   Handle guesses[kRing];
   const bool training = request.mode == ResolveMode::kTrain;
   Handle* const handles = request.out->handles.data();
@@ -184,7 +185,7 @@ int64_t HashTable<T>::ResolveStripe(const Request& request, const Sorted& sorted
             Touch(request, handle, index[k]);
           } else {
             handle = TrainMiss(request, hash, index[k]);
-            if (guard.growths != growths) {   // buckets moved
+            if (guard.growths != growths) {  // buckets moved
               growths = guard.growths;
               for (int32_t later = k + 1; later <= std::min(j, n - 1); ++later)
                 lines[later % kRing] = home_of(hashes[later % kRing]);

@@ -53,9 +53,9 @@ struct DefaultRow {
 
 // Rows of a resolved batch, pinned until Release. Reuse one object for batch after batch: its memory is kept.
 struct Resolved {
-  std::vector<Handle> handles;          // [n] in the order of the keys; kNoRow: the key has no row of its own
-  std::vector<uint32_t> previous_use;   // [n] step of each row's sighting before this one; only where the rule needs it
-  std::vector<DefaultRow> defaults;     // [number of blocks], or empty where every key has a row (or on_missing differs)
+  std::vector<Handle> handles;         // [n] in the order of the keys; kNoRow: the key has no row of its own
+  std::vector<uint32_t> previous_use;  // [n] step of each row's sighting before this one; only where the rule needs it
+  std::vector<DefaultRow> defaults;    // [number of blocks], or empty where every key has a row (or on_missing differs)
   ResolveMode mode = ResolveMode::kLookup;
   int64_t step = 0;         // rows used at or after the oldest unreleased step are neither expired nor moved
   int64_t num_missing = 0;  // keys without a row of their own
@@ -63,8 +63,8 @@ struct Resolved {
 };
 
 struct TableStats {
-  int64_t rows = 0;               // default rows included
-  int64_t inserted = 0;           // since the table was made
+  int64_t rows = 0;      // default rows included
+  int64_t inserted = 0;  // since the table was made
   int64_t expired = 0;
   int64_t rejected = 0;           // sightings of keys not (yet) admitted
   int64_t dropped_gradients = 0;  // row gradients of keys without a row
@@ -75,15 +75,15 @@ struct TableStats {
 // What a warm start takes from a checkpoint's table. The defaults are those of a resume: everything, as it was.
 struct LoadOptions {
   struct Columns {
-    int64_t from = 0, to = 0, count = 0;   // columns [from, from + count) of the file go to [to, to + count)
+    int64_t from = 0, to = 0, count = 0;  // columns [from, from + count) of the file go to [to, to + count)
   };
-  bool all_shards = true;       // false: the reader has some of the shards only, those of one rank
-  bool warm_start = false;      // false: width, rule, scalar type and settings must be equal and the rest is ignored
-  std::vector<Columns> columns; // empty: all, and the widths must be equal; others keep their initial weights
-  bool keep_slots = true;       // false, or another rule than the file's: slots start anew
-  bool keep_counts = true;      // false: counts start at 0; the last use does in every warm start, as steps do
-  // Where ranks share a table: whether a row of the vocabulary with that salt is this rank's (a salt of 0: of a vocabulary
-  // that is not known, and what is kept by shard). Null: all are.
+  bool all_shards = true;        // false: the reader has some of the shards only, those of one rank
+  bool warm_start = false;       // false: width, rule, scalar type and settings must be equal and the rest is ignored
+  std::vector<Columns> columns;  // empty: all, and the widths must be equal; others keep their initial weights
+  bool keep_slots = true;        // false, or another rule than the file's: slots start anew
+  bool keep_counts = true;       // false: counts start at 0; the last use does in every warm start, as steps do
+  // Where ranks share a table: whether a row of the vocabulary with that salt is this rank's (a salt of 0: of a
+  // vocabulary that is not known, and what is kept by shard). Null: all are.
   std::function<bool(uint64_t salt, int shard)> owns;
 };
 
@@ -151,9 +151,9 @@ class Table {
   virtual uint64_t Digest() const = 0;
 
   // One section per shard: "<prefix>/shard/0000" to "<prefix>/shard/1023" (empty shards are left out), after
-  // "<prefix>/table", which says what they hold. Equal tables write equal bytes. Where ranks write the shards of one table
-  // together, total_rows is the number of rows of all; -1: this table's. A shard may then be in several sections, the
-  // further ones "<prefix>/shard/0000-..."; Load puts them together.
+  // "<prefix>/table", which says what they hold. Equal tables write equal bytes. Where ranks write the shards of one
+  // table together, total_rows is the number of rows of all; -1: this table's. A shard may then be in several sections,
+  // the further ones "<prefix>/shard/0000-..."; Load puts them together.
   virtual Status Save(SectionWriter* writer, const std::string& prefix, int64_t total_rows = -1) const = 0;
   // Replaces all rows. A failure names the section and what differs, and leaves the table empty.
   virtual Status Load(const SectionReader& reader, const std::string& prefix, const LoadOptions& options = {}) = 0;

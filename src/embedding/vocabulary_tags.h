@@ -20,7 +20,7 @@ namespace sluice::embedding {
 // Threads      Number and Set lock where they have to; Set and Of of different rows may run concurrently.
 class VocabularyTags {
  public:
-  static constexpr uint64_t kUnknown = 0;   // salt of rows that were made without one
+  static constexpr uint64_t kUnknown = 0;  // salt of rows that were made without one
   using Tag = uint16_t;
 
   VocabularyTags() : memory_(std::min<size_t>(size_t{kNoRow} * sizeof(Tag), MemoryBound())) {}
@@ -38,9 +38,10 @@ class VocabularyTags {
   void Set(Handle handle, Tag tag) {
     const size_t end = (size_t{handle} + 1) * sizeof(Tag);
     if (end > committed_.load(std::memory_order_acquire)) {
-      if (tag == 0) return;   // what memory starts with
+      if (tag == 0) return;  // what memory starts with
       std::lock_guard lock(mutex_);
-      if (!memory_.Commit(end)) throw StatusError(ResourceExhausted("no memory for the vocabularies of {} rows", handle));
+      if (!memory_.Commit(end))
+        throw StatusError(ResourceExhausted("no memory for the vocabularies of {} rows", handle));
       committed_.store(std::max(end, committed_.load(std::memory_order_relaxed)), std::memory_order_release);
     }
     tags()[handle] = tag;

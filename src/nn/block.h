@@ -23,11 +23,7 @@ struct Matrix {
   bool empty() const { return data == nullptr; }
   Matrix Columns(Range range) const { return {data + range.begin, rows, range.size(), ld}; }
   Matrix Rows(Range range) const { return {data + range.begin * ld, range.size(), cols, ld}; }
-  operator Matrix<const T>() const
-    requires(!std::is_const_v<T>)
-  {
-    return {data, rows, cols, ld};
-  }
+  operator Matrix<const T>() const requires(!std::is_const_v<T>) { return {data, rows, cols, ld}; }
 };
 
 // What a block sees of the step it takes part in.
@@ -41,13 +37,16 @@ struct StepInfo {
 
 // One piece of a batch passing through one block.
 // Shapes       in[i] [n, input width i]; out [n, output width]; n = rows of the piece.
-// Semantics    Forward fills out from in. Backward gets in, out, out_grad and fills in_grad[i] (skips an empty one: that
+// Semantics    Forward fills out from in. Backward gets in, out, out_grad and fills in_grad[i] (skips an empty one:
+// that
 //              input needs no gradient; adds to it where accumulate[i] is set, else overwrites), and ADDS the piece's
-//              parameter gradients to param_grads + its offsets (the executor clears them once per step, since one thread
-//              takes several pieces one after another).
-// Memory       state is scratch of Block::state_size(n) bytes, 64-byte aligned, kept from Forward to Backward of the same
-//              piece; a block holds nothing else between the two, so several micro-batches can be in flight. Views carry
-//              their own `ld`; nothing is promised about their alignment beyond T's (the dense edge is the batch itself).
+//              parameter gradients to param_grads + its offsets (the executor clears them once per step, since one
+//              thread takes several pieces one after another).
+// Memory       state is scratch of Block::state_size(n) bytes, 64-byte aligned, kept from Forward to Backward of the
+// same
+//              piece; a block holds nothing else between the two, so several micro-batches can be in flight. Views
+//              carry their own `ld`; nothing is promised about their alignment beyond T's (the dense edge is the batch
+//              itself).
 template <class T>
 struct BlockIo {
   std::vector<Matrix<const T>> in;
@@ -55,14 +54,14 @@ struct BlockIo {
   std::vector<Matrix<T>> in_grad;
   std::vector<uint8_t> accumulate;
   Matrix<const T> out_grad;
-  const T* params = nullptr;       // flat buffer of the net; the block knows its offsets
-  T* param_grads = nullptr;        // flat, of this piece alone
-  const T* buffers = nullptr;      // flat buffer of state that is not trained
+  const T* params = nullptr;   // flat buffer of the net; the block knows its offsets
+  T* param_grads = nullptr;    // flat, of this piece alone
+  const T* buffers = nullptr;  // flat buffer of state that is not trained
   std::byte* state = nullptr;
-  const std::byte* shared = nullptr;        // [shared_size()], filled by Prepare at the start of the step
-  const double* forward_totals = nullptr;   // [num_batch_sums()] over the whole batch
+  const std::byte* shared = nullptr;       // [shared_size()], filled by Prepare at the start of the step
+  const double* forward_totals = nullptr;  // [num_batch_sums()] over the whole batch
   const double* backward_totals = nullptr;
-  Range samples;                   // rows of the batch that this piece covers
+  Range samples;  // rows of the batch that this piece covers
   const StepInfo* step = nullptr;
 };
 
@@ -95,7 +94,8 @@ class Block {
 
   // A block whose output depends on the whole batch (BatchNorm) takes part in two phases. For every logical chunk it
   // first adds that chunk's sums to `sums` [num_batch_sums()]; the executor combines them in chunk order (and across
-  // ranks), and Forward finds the totals in io.forward_totals. The same before Backward. In evaluation there are no sums.
+  // ranks), and Forward finds the totals in io.forward_totals. The same before Backward. In evaluation there are no
+  // sums.
   virtual int64_t num_batch_sums() const { return 0; }
   virtual void ForwardSums(const BlockIo<T>& io, double* sums) const {}
   virtual void BackwardSums(const BlockIo<T>& io, double* sums) const {}

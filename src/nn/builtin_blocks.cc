@@ -9,8 +9,7 @@ const std::map<std::string, BlockType>& BlockTypes() {
     std::map<std::string, BlockType> all;
     for (auto make :
          {LinearType, FmType, EmbeddingType, MlpType, DenseLinearType, ConcatType, SumType, ActivationType, DropoutType,
-          BatchNormType, LayerNormType, DotInteractionType, BiInteractionType, CrossType, VectorCrossType,
-          CinType}) {
+          BatchNormType, LayerNormType, DotInteractionType, BiInteractionType, CrossType, VectorCrossType, CinType}) {
       BlockType type = make();
       const std::string name = type.type;
       SLUICE_CHECK(all.emplace(name, std::move(type)).second, "block type {} is registered twice", name);

@@ -74,8 +74,9 @@ class Embedding final : public FieldOp<T> {
                     Matrix<int64_t> partial) const override {
     bool good = true;
     this->ForTiles(samples, partial, [&](Range range, Matrix<int64_t> tile) {
-      for (int64_t p = 0; p < this->num_fields(); ++p) good &= SLUICE_DISPATCH(PoolFieldFixed<T>)(
-          this->Slice(batch, rows, p), column_, dim_, range, false, tile.data + p * dim_, tile.ld, {});
+      for (int64_t p = 0; p < this->num_fields(); ++p)
+        good &= SLUICE_DISPATCH(PoolFieldFixed<T>)(this->Slice(batch, rows, p), column_, dim_, range, false,
+                                                   tile.data + p * dim_, tile.ld, {});
     });
     return good;
   }

@@ -31,8 +31,8 @@ class HasFirstLayer {
 
 // One stretch of a layer's input.
 struct LayerPart {
-  bool is_product = false;      // given as x_p W_p [n, outputs]; else as the columns x_p [n, width]
-  int64_t row = 0, width = 0;   // rows of W
+  bool is_product = false;     // given as x_p W_p [n, outputs]; else as the columns x_p [n, width]
+  int64_t row = 0, width = 0;  // rows of W
 };
 
 // The layer as a block of its own, y = dropout(activation(sum of products + sum of x_p W_p + b)), one input per part.

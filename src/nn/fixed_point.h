@@ -10,7 +10,8 @@ namespace sluice::nn {
 // Deterministic mode sums in 64-bit fixed point wherever addends may meet in another order on another number of ranks:
 // integers add up to the same bits in every order. docs/determinism.md.
 // Numerics     an addend x counts as the integer nearest to x 2^bits: an error of at most 2^-(bits + 1) each.
-// Errors       an addend must stay below 2^(51 - bits), a sum below 2^(58 - bits), so that the sums of 24 ranks still fit
+// Errors       an addend must stay below 2^(51 - bits), a sum below 2^(58 - bits), so that the sums of 24 ranks still
+// fit
 //              64 bits; what does not (NaN is none of them) is told by the functions that add.
 struct FixedPoint {
   int bits = 0;
@@ -38,8 +39,8 @@ namespace sluice {
 // For T = float and double.
 SLUICE_DECLARE_KERNELS(
     // out[i] = sum over b of parts[b * stride + i] as fixed point. False where one is out of range.
-    template <class T> bool SumPartsFixed(const T* parts, int64_t stride, int num_parts, double scale, int64_t* out,
-                                          int64_t n);
+    template <class T>
+    bool SumPartsFixed(const T* parts, int64_t stride, int num_parts, double scale, int64_t* out, int64_t n);
     // out[i] = x[i] * unit. False where a sum is out of range.
     template <class T> bool FromFixed(const int64_t* x, double unit, T* out, int64_t n);
     // sum[i] += x[i]. False where a sum is out of range.

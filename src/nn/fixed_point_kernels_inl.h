@@ -28,8 +28,8 @@ inline void AddFixed(double x, double scale, int64_t& sum, uint64_t& flaws) {
 
 // The double nearest to x, in operations that every instruction set has for vectors.
 inline double FixedToDouble(int64_t x) {
-  const uint64_t low = (static_cast<uint64_t>(x) & 0xffffffffu) | 0x4330000000000000u;   // 2^52 + low half
-  const uint64_t high = (static_cast<uint64_t>(x) >> 32) ^ 0x4530000080000000u;          // 2^84 + 2^63 + 2^32 * high half
+  const uint64_t low = (static_cast<uint64_t>(x) & 0xffffffffu) | 0x4330000000000000u;  // 2^52 + low half
+  const uint64_t high = (static_cast<uint64_t>(x) >> 32) ^ 0x4530000080000000u;  // 2^84 + 2^63 + 2^32 * high half
   return (std::bit_cast<double>(high) - 0x1.00000801p84) + std::bit_cast<double>(low);
 }
 

@@ -16,27 +16,28 @@ namespace {
 int64_t Naive(double x, FixedPoint fixed) { return static_cast<int64_t>(std::nearbyint(std::ldexp(x, fixed.bits))); }
 
 // Calls body with the functions of every instruction set that this processor has.
-#define FOR_ALL_ISAS(FUNCTION, ...)                        \
-  do {                                                     \
-    {                                                      \
-      const auto function = plain::FUNCTION;               \
-      __VA_ARGS__                                          \
-    }                                                      \
-    if (BestIsa() >= Isa::kAvx2) {                         \
-      const auto function = avx2::FUNCTION;                \
-      __VA_ARGS__                                          \
-    }                                                      \
-    if (BestIsa() >= Isa::kAvx512) {                       \
-      const auto function = avx512::FUNCTION;              \
-      __VA_ARGS__                                          \
-    }                                                      \
+#define FOR_ALL_ISAS(FUNCTION, ...)           \
+  do {                                        \
+    {                                         \
+      const auto function = plain::FUNCTION;  \
+      __VA_ARGS__                             \
+    }                                         \
+    if (BestIsa() >= Isa::kAvx2) {            \
+      const auto function = avx2::FUNCTION;   \
+      __VA_ARGS__                             \
+    }                                         \
+    if (BestIsa() >= Isa::kAvx512) {          \
+      const auto function = avx512::FUNCTION; \
+      __VA_ARGS__                             \
+    }                                         \
   } while (false)
 
 TEST(FixedPointTest, SumsOfPartsAreThoseOfIntegers) {
   std::mt19937_64 random(3);
   const int64_t n = 1037, parts = 5;
   std::vector<float> values(static_cast<size_t>(parts * n));
-  for (float& x : values) x = std::ldexp(static_cast<float>(random() % 2000) - 1000.0f, static_cast<int>(random() % 20) - 22);
+  for (float& x : values)
+    x = std::ldexp(static_cast<float>(random() % 2000) - 1000.0f, static_cast<int>(random() % 20) - 22);
   std::vector<int64_t> expected(static_cast<size_t>(n), 0);
   for (int64_t b = 0; b < parts; ++b)
     for (int64_t i = 0; i < n; ++i) expected[i] += Naive(static_cast<double>(values[b * n + i]), kDenseGradientFixed);
@@ -48,7 +49,8 @@ TEST(FixedPointTest, SumsOfPartsAreThoseOfIntegers) {
 }
 
 TEST(FixedPointTest, ComesBackAsTheNearestNumber) {
-  std::vector<int64_t> sums = {0, 1, -1, (int64_t{1} << 57) + 1, -(int64_t{1} << 57) - 12345, 1234567890123, -987654321};
+  std::vector<int64_t> sums = {0,         1, -1, (int64_t{1} << 57) + 1, -(int64_t{1} << 57) - 12345, 1234567890123,
+                               -987654321};
   const auto n = static_cast<int64_t>(sums.size());
   FOR_ALL_ISAS(FromFixed<double>, {
     std::vector<double> out(sums.size());
@@ -110,7 +112,8 @@ struct Bags {
     }
   }
   FieldSlice<double> Slice(const std::vector<int32_t>& of) const {
-    return {rows.data(), dim, of.data(), offsets.data(), weights.data(), static_cast<int64_t>(of.size()), Pooling::kSum};
+    return {rows.data(),  dim, of.data(), offsets.data(), weights.data(), static_cast<int64_t>(of.size()),
+            Pooling::kSum};
   }
 };
 
@@ -159,14 +162,16 @@ TEST(FixedPointTest, RowGradientsAddUpOverSamplesAndOwnersToTheBit) {
     const FixedPoint fixed = RowGradientFixed(64);
     FOR_ALL_ISAS(AddFieldGradFixed<double>, {
       const auto add = [&](Range samples, Range owned, int64_t* to) {
-        EXPECT_TRUE(function(bags.Slice(bags.index), 0, width, samples, owned, bags.grads.data() + samples.begin * width,
-                             width, {width, bags.q_grads.data() + samples.begin, 1}, fixed.scale(), to));
+        EXPECT_TRUE(function(bags.Slice(bags.index), 0, width, samples, owned,
+                             bags.grads.data() + samples.begin * width, width,
+                             {width, bags.q_grads.data() + samples.begin, 1}, fixed.scale(), to));
       };
       std::vector<int64_t> whole(static_cast<size_t>(Bags::kRows * bags.dim), 0), parts = whole;
       add({0, Bags::kSamples}, {0, Bags::kRows}, whole.data());
       // From the last samples to the first, and rows in two ranges.
       for (const Range samples : {Range{31, 50}, Range{7, 31}, Range{0, 7}})
-        for (const Range owned : {Range{5, 12}, Range{0, 5}}) add(samples, owned, parts.data() + owned.begin * bags.dim);
+        for (const Range owned : {Range{5, 12}, Range{0, 5}})
+          add(samples, owned, parts.data() + owned.begin * bags.dim);
       EXPECT_EQ(parts, whole) << width;
       std::vector<double> exact(whole.size(), 0.0);
       for (int64_t i = 0; i < Bags::kSamples; ++i) {

@@ -81,9 +81,10 @@ class Fm final : public FieldOp<T> {
         for (int64_t l = 0; l < num_labels_; ++l) tile.row(i)[q_column() + l] = 0;
       for (int64_t p = 0; p < this->num_fields(); ++p) {
         const FieldSlice<T> slice = this->Slice(batch, rows, p);
-        for (int64_t l = 0; l < num_labels_; ++l) good &= SLUICE_DISPATCH(PoolFieldFixed<T>)(
-            slice, factor_column_ + l * dim_, dim_, range, p > 0, tile.data + l * dim_, tile.ld,
-            {WeightColumn(l), tile.data + q_column() + l, tile.ld});
+        for (int64_t l = 0; l < num_labels_; ++l)
+          good &= SLUICE_DISPATCH(PoolFieldFixed<T>)(slice, factor_column_ + l * dim_, dim_, range, p > 0,
+                                                     tile.data + l * dim_, tile.ld,
+                                                     {WeightColumn(l), tile.data + q_column() + l, tile.ld});
       }
     });
     return good;
@@ -94,10 +95,11 @@ class Fm final : public FieldOp<T> {
                             int64_t* row_grads) const override {
     const FieldSlice<T> slice = this->Slice(batch, rows, this->PositionOf(field));
     bool good = true;
-    for (int64_t l = 0; l < num_labels_; ++l) good &= SLUICE_DISPATCH(AddFieldGradFixed<T>)(
-        slice, factor_column_ + l * dim_, dim_, {0, batch.size}, rows_range, partial_grad.data + l * dim_,
-        partial_grad.ld, {WeightColumn(l), partial_grad.data + q_column() + l, partial_grad.ld}, fixed.scale(),
-        row_grads);
+    for (int64_t l = 0; l < num_labels_; ++l)
+      good &= SLUICE_DISPATCH(AddFieldGradFixed<T>)(
+          slice, factor_column_ + l * dim_, dim_, {0, batch.size}, rows_range, partial_grad.data + l * dim_,
+          partial_grad.ld, {WeightColumn(l), partial_grad.data + q_column() + l, partial_grad.ld}, fixed.scale(),
+          row_grads);
     return good;
   }
 
@@ -141,8 +143,8 @@ class FmTerms final : public FieldOp<T> {
     CopyMatrix(out_grad, partial_grad);
   }
 
-  void AddRowGradients(const data::Batch& batch, const RowsView<T>& rows, int field, Range rows_range,
-                       Matrix<const T>, Matrix<const T> partial_grad, T* row_grads) const override {
+  void AddRowGradients(const data::Batch& batch, const RowsView<T>& rows, int field, Range rows_range, Matrix<const T>,
+                       Matrix<const T> partial_grad, T* row_grads) const override {
     // The gradient of S, the same zeros for every sample: it reaches the rows by way of the embedding.
     SLUICE_DISPATCH(AddFieldGrad<T>)
     (this->Slice(batch, rows, this->PositionOf(field)), factor_column_, dim_, {0, batch.size}, rows_range,
@@ -211,8 +213,8 @@ std::unique_ptr<SparseOp<T>> MakeFmTerms(const SparseOp<T>& op, const SparseOp<T
   const auto* fm = dynamic_cast<const Fm<T>*>(&op);
   const std::optional<SummedColumns> pooled = SummedColumnsOf(embedding);
   if (fm == nullptr || !pooled || !pooled->plain || fm->num_labels_ != 1) return nullptr;
-  if (fm->table() != embedding.table() || fm->fields() != embedding.fields() ||
-      fm->factor_column_ != pooled->column || fm->dim_ != pooled->dim)
+  if (fm->table() != embedding.table() || fm->fields() != embedding.fields() || fm->factor_column_ != pooled->column ||
+      fm->dim_ != pooled->dim)
     return nullptr;
   return std::make_unique<FmTerms<T>>(fm->table(), fm->fields(), fm->weight_column_, fm->factor_column_, fm->dim_);
 }

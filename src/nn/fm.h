@@ -16,8 +16,9 @@ struct FmOptions : FieldOpOptions {
     VisitCommon(v);
     v.Field("dim", dim, {.text = "Width of a key's factor.", .min = 1, .max = 4096});
     v.Field("linear", linear, {.text = "Add the linear term, a weight of its own per key."});
-    v.Field("share", share,
-            {.text = "Operators on one table that name the same share read the same columns as factors or embeddings."});
+    v.Field(
+        "share", share,
+        {.text = "Operators on one table that name the same share read the same columns as factors or embeddings."});
   }
   std::shared_ptr<BlockOptions> Clone() const override { return std::make_shared<FmOptions>(*this); }
 };

@@ -45,8 +45,9 @@ class Linear final : public FieldOp<T> {
                     Matrix<int64_t> partial) const override {
     bool good = true;
     this->ForTiles(samples, partial, [&](Range range, Matrix<int64_t> tile) {
-      for (int64_t p = 0; p < this->num_fields(); ++p) good &= SLUICE_DISPATCH(PoolFieldFixed<T>)(
-          this->Slice(batch, rows, p), column_, num_labels_, range, p > 0, tile.data, tile.ld, {});
+      for (int64_t p = 0; p < this->num_fields(); ++p)
+        good &= SLUICE_DISPATCH(PoolFieldFixed<T>)(this->Slice(batch, rows, p), column_, num_labels_, range, p > 0,
+                                                   tile.data, tile.ld, {});
     });
     return good;
   }
@@ -54,9 +55,9 @@ class Linear final : public FieldOp<T> {
   bool AddFixedRowGradients(const data::Batch& batch, const RowsView<T>& rows, int field, Range rows_range,
                             Matrix<const T> partial, Matrix<const T> partial_grad, FixedPoint fixed,
                             int64_t* row_grads) const override {
-    return SLUICE_DISPATCH(AddFieldGradFixed<T>)(this->Slice(batch, rows, this->PositionOf(field)), column_, num_labels_,
-                                                 {0, batch.size}, rows_range, partial_grad.data, partial_grad.ld, {},
-                                                 fixed.scale(), row_grads);
+    return SLUICE_DISPATCH(AddFieldGradFixed<T>)(this->Slice(batch, rows, this->PositionOf(field)), column_,
+                                                 num_labels_, {0, batch.size}, rows_range, partial_grad.data,
+                                                 partial_grad.ld, {}, fixed.scale(), row_grads);
   }
 
  private:

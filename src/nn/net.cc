@@ -30,8 +30,8 @@ template <class P, class T>
 Matrix<P> ColumnsOf(const Graph<T>& graph, const Node<T>& node, PartialColumns<P> columns, Range range) {
   const bool max = node.op->reduction() == Reduction::kMax;
   const int64_t ld = max ? graph.max_columns : graph.sum_columns;
-  return {(max ? columns.max : columns.sum) + range.begin * ld + node.partial_begin, range.size(),
-          node.partial_width, ld};
+  return {(max ? columns.max : columns.sum) + range.begin * ld + node.partial_begin, range.size(), node.partial_width,
+          ld};
 }
 
 // What an operator with projections pools of a batch of n samples, or the gradient of it, in a buffer for all of them.
@@ -89,9 +89,10 @@ struct Pass {
     if (!graph.prepare_tasks.empty() || !std::is_same_v<T, float>) pool.Run(std::ref(on_thread));
   }
 
-  template <class Transform>   // a member of EdgeTransform
+  template <class Transform>  // a member of EdgeTransform
   void TransformEdge(const Node<T>& node, Transform transform, Matrix<T> matrix, Range samples) {
-    if (parts == nullptr || parts->edges.empty()) [[likely]] return;
+    if (parts == nullptr || parts->edges.empty()) [[likely]]
+      return;
     for (const EdgeTransform<T>& edge : parts->edges)
       if (edge.edge == node.name && edge.*transform) (edge.*transform)(matrix, samples);
   }
@@ -117,7 +118,8 @@ struct Pass {
         slot.ios[n].params = params;
         node.block->Forward(slot.ios[n]);
       }
-      TransformEdge(node, &EdgeTransform<T>::forward, slot.edges[static_cast<size_t>(node.output)], slot.ios[n].samples);
+      TransformEdge(node, &EdgeTransform<T>::forward, slot.edges[static_cast<size_t>(node.output)],
+                    slot.ios[n].samples);
     }
   }
 
@@ -180,11 +182,11 @@ struct Pass {
     if (!ReportsGradients() || piece + 1 != ws.first_piece[static_cast<size_t>(thread) + 1]) return;
     const int64_t size = graph.params.trained.size();
     const Range bias{graph.output_bias, size};
-    const std::span<const Range> params =
+    const std::span<const Range> finished =
         of < graph.nodes.size() ? std::span<const Range>(graph.nodes[of].params) : std::span<const Range>(&bias, 1);
-    if (params.empty() || ws.gradients_pending[of].fetch_sub(1, std::memory_order_acq_rel) != 1) return;
+    if (finished.empty() || ws.gradients_pending[of].fetch_sub(1, std::memory_order_acq_rel) != 1) return;
     T* all = ws.grads(0, 0);
-    for (const Range& part : params) {
+    for (const Range& part : finished) {
       T* first = all + part.begin;
       if (!SLUICE_DISPATCH(SumParts<T>)(first, size, ws.num_grads(), first, part.size()))
         gradients_finite.store(false, std::memory_order_relaxed);
@@ -425,7 +427,8 @@ struct Net<T>::Impl {
     SLUICE_CHECK(!training || batch.labels.size() == size * static_cast<size_t>(graph.num_labels),
                  "batch of {} has {} labels, {} columns", batch.size, batch.labels.size(), graph.num_labels);
     const bool has_partials = parts != nullptr && parts->has_partials;
-    SLUICE_CHECK(has_partials || rows.size() == graph.tables.size(), "{} row views for {} tables", rows.size(), graph.tables.size());
+    SLUICE_CHECK(has_partials || rows.size() == graph.tables.size(), "{} row views for {} tables", rows.size(),
+                 graph.tables.size());
   }
 };
 
@@ -438,9 +441,10 @@ template <class T>
 Result<std::unique_ptr<Net<T>>> Net<T>::Build(const NetSpec& spec, const data::Schema& schema, PartialForm form) {
   SLUICE_ASSIGN_OR_RETURN(Graph<T> graph, BuildGraph<T>(spec, schema));
   if (form != PartialForm::kWhole && spec.deterministic)
-    return InvalidArgument("deterministic: partials in the form `{}` are products over the rows that a rank owns, whose sums "
-                           "depend on how they are divided; it takes the form `{}`",
-                           PartialFormName(form), PartialFormName(PartialForm::kWhole));
+    return InvalidArgument(
+        "deterministic: partials in the form `{}` are products over the rows that a rank owns, whose sums "
+        "depend on how they are divided; it takes the form `{}`",
+        PartialFormName(form), PartialFormName(PartialForm::kWhole));
   SLUICE_RETURN_IF_ERROR(CheckDeterministic(graph));
   SplitGraph(form, &graph);
   std::unique_ptr<Net<T>> net(new Net<T>());
@@ -530,8 +534,8 @@ void Net<T>::Predict(const data::Batch& batch, const std::vector<RowsView<T>>& r
 
 template <class T>
 template <class MatricesOf>
-void Net<T>::AddRowGradients(const data::Batch& batch, const RowsView<T>& view, int table, Range range, FixedPoint fixed,
-                             const MatricesOf& matrices_of, T* row_grads) const {
+void Net<T>::AddRowGradients(const data::Batch& batch, const RowsView<T>& view, int table, Range range,
+                             FixedPoint fixed, const MatricesOf& matrices_of, T* row_grads) const {
   if (deterministic()) {
     thread_local AlignedBuffer<int64_t> sums;
     sums.Resize(range.size() * view.dim);
@@ -564,13 +568,14 @@ void Net<T>::RowGradients(const data::Batch& batch, const std::vector<RowsView<T
     if (!node.projections.empty()) return std::pair(Matrix<T>{}, Matrix<T>{});
     return std::pair(ws->Partial(node.sparse), ws->PartialGrad(node.sparse));
   };
-  AddRowGradients(batch, rows[static_cast<size_t>(table)], table, range, ws->row_gradient_fixed, matrices_of, row_grads);
+  AddRowGradients(batch, rows[static_cast<size_t>(table)], table, range, ws->row_gradient_fixed, matrices_of,
+                  row_grads);
 }
 
 template <class T>
 void Net<T>::RowGradients(const data::Batch& batch, const std::vector<RowsView<T>>& rows, int table, Range range,
-                          PartialColumns<T> partials, PartialColumns<T> partial_grads, T* row_grads,
-                          FixedPoint fixed, const ProjectionBuffers<T>* projected) const {
+                          PartialColumns<T> partials, PartialColumns<T> partial_grads, T* row_grads, FixedPoint fixed,
+                          const ProjectionBuffers<T>* projected) const {
   const Range all{0, batch.size};
   const auto matrices_of = [&](const Node<T>& node) {
     if (!node.projections.empty())
@@ -609,7 +614,8 @@ void Net<T>::FixedRowGradients(const data::Batch& batch, const std::vector<RowsV
                                Workspace* ws, int64_t* row_grads) const {
   nn::FixedRowGradients<T>(
       impl_->graph, batch, rows[static_cast<size_t>(table)], table, range, ws->row_gradient_fixed,
-      [&](const Node<T>& node) { return std::pair(ws->Partial(node.sparse), ws->PartialGrad(node.sparse)); }, row_grads);
+      [&](const Node<T>& node) { return std::pair(ws->Partial(node.sparse), ws->PartialGrad(node.sparse)); },
+      row_grads);
 }
 
 template <class T>
@@ -635,8 +641,13 @@ std::vector<OperatorColumns> Net<T>::operator_columns() const {
   std::vector<OperatorColumns> all;
   for (const int index : impl_->graph.sparse_nodes) {
     const Node<T>& node = impl_->graph.nodes[static_cast<size_t>(index)];
-    all.push_back({node.name, node.op->fields(), node.op->reduction(), node.partial_begin, node.partial_width,
-                   node.projections.empty() ? node.op->columns_per_field() : 0, {}});
+    all.push_back({node.name,
+                   node.op->fields(),
+                   node.op->reduction(),
+                   node.partial_begin,
+                   node.partial_width,
+                   node.projections.empty() ? node.op->columns_per_field() : 0,
+                   {}});
     for (const int field : node.op->fields())
       if (node.op->divides_by_bag(field)) all.back().divided.push_back(field);
   }
@@ -670,8 +681,8 @@ void Net<T>::Partials(const data::Batch& batch, const std::vector<RowsView<T>>& 
 }
 
 template <class T>
-void Net<T>::ProjectionGradients(int64_t batch_size, PartialColumns<T> partial_grads, const T* params,
-                                 ThreadPool& pool, ProjectionBuffers<T>* projected) const {
+void Net<T>::ProjectionGradients(int64_t batch_size, PartialColumns<T> partial_grads, const T* params, ThreadPool& pool,
+                                 ProjectionBuffers<T>* projected) const {
   const Graph<T>& graph = impl_->graph;
   projected->pooled_grads.Resize(batch_size * graph.pooled_columns);
   int64_t num_weights = 0;

@@ -44,16 +44,17 @@ struct TableNeed {
 
 // The partial columns of one operator among those that are reduced alike: [begin, begin + width).
 struct OperatorColumns {
-  std::string name;                // of its block
-  std::vector<int> fields;         // schema indices, in the order of columns
+  std::string name;         // of its block
+  std::vector<int> fields;  // schema indices, in the order of columns
   Reduction reduction = Reduction::kSum;
   int64_t begin = 0, width = 0;
-  int64_t per_field = 0;           // SparseOp::columns_per_field
-  std::vector<int> divided;        // of fields: those for which SparseOp::divides_by_bag
+  int64_t per_field = 0;     // SparseOp::columns_per_field
+  std::vector<int> divided;  // of fields: those for which SparseOp::divides_by_bag
 };
 
 // The partials of all operators of a batch side by side, apart by how ranks reduce them; or their gradients.
-// Shapes       sum [n, partial_columns(kSum)], max [n, partial_columns(kMax)], contiguous; columns of an operator stand in
+// Shapes       sum [n, partial_columns(kSum)], max [n, partial_columns(kMax)], contiguous; columns of an operator stand
+// in
 //              the order of operators in the graph.
 template <class P>
 struct PartialColumns {
@@ -61,12 +62,12 @@ struct PartialColumns {
   P* max = nullptr;
 };
 
-// What happens to the values of an edge on their way from its producer to its consumers, and to their gradient on the way
-// back: a mask, a codec, a transfer to another rank. Both rewrite the matrix in place.
-// Threads      called on the pool's threads, for several pieces at a time; [samples.size(), edge width].
+// What happens to the values of an edge on their way from its producer to its consumers, and to their gradient on the
+// way back: a mask, a codec, a transfer to another rank. Both rewrite the matrix in place. Threads      called on the
+// pool's threads, for several pieces at a time; [samples.size(), edge width].
 template <class T>
 struct EdgeTransform {
-  std::string edge;   // the name of the block that makes it
+  std::string edge;  // the name of the block that makes it
   std::function<void(Matrix<T> values, Range samples)> forward;
   std::function<void(Matrix<T> gradients, Range samples)> backward;
 };
@@ -78,8 +79,9 @@ struct StepParts {
   // the batch's keys are read.
   PartialColumns<const T> partials;
   bool has_partials = false;
-  double weight = 0;   // sum of sample weights over the global batch; StepInfo::batch_size is the global one too
-  // Where this batch stands in the global one of `batch_size` samples: whole logical chunks. Read in deterministic mode.
+  double weight = 0;  // sum of sample weights over the global batch; StepInfo::batch_size is the global one too
+  // Where this batch stands in the global one of `batch_size` samples: whole logical chunks. Read in deterministic
+  // mode.
   int64_t batch_begin = 0, batch_size = 0;
   // Sums over ranks of what blocks sum over the batch (BatchNorm); called on the caller's thread. May be null.
   std::function<void(std::span<double>)> reduce_sums;
@@ -161,15 +163,15 @@ class Net {
   FormCosts form_costs() const;
   // Whether some partials are products with dense parameters (PartialForm::kProducts); only then are `params` and
   // `projected` below read. A step with such partials takes, with the same `projected` throughout: Partials, reduction,
-  // TrainStep, PartialGradients, ProjectionGradients, then RowGradients from the partials' gradients; and whoever applies
-  // the gradients of owned_weights() adds ProjectionBuffers::weight_grads, which follow their order, to those of
-  // TrainStep, in which the products have no share.
+  // TrainStep, PartialGradients, ProjectionGradients, then RowGradients from the partials' gradients; and whoever
+  // applies the gradients of owned_weights() adds ProjectionBuffers::weight_grads, which follow their order, to those
+  // of TrainStep, in which the products have no share.
   bool has_projections() const;
   std::vector<OwnedWeights> owned_weights() const;
-  // The operators' partials of a batch from the rows present, into `out`; those that reduce alike are left out where their
-  // place is null.
-  void Partials(const data::Batch& batch, const std::vector<RowsView<T>>& rows, ThreadPool& pool,
-                PartialColumns<T> out, const T* params = nullptr, ProjectionBuffers<T>* projected = nullptr) const;
+  // The operators' partials of a batch from the rows present, into `out`; those that reduce alike are left out where
+  // their place is null.
+  void Partials(const data::Batch& batch, const std::vector<RowsView<T>>& rows, ThreadPool& pool, PartialColumns<T> out,
+                const T* params = nullptr, ProjectionBuffers<T>* projected = nullptr) const;
   // The gradients of the partials that the last TrainStep left, into `out`.
   void PartialGradients(ThreadPool& pool, Workspace* ws, PartialColumns<T> out) const;
   // From the gradients of the partials of the `batch_size` samples of Partials: those of what was pooled, and of the
@@ -179,8 +181,8 @@ class Net {
   // RowGradients of another batch than the workspace's: from its reduced partials (of maxima only) and the gradients of
   // all its partials. `fixed`: read in deterministic mode.
   void RowGradients(const data::Batch& batch, const std::vector<RowsView<T>>& rows, int table, Range range,
-                    PartialColumns<T> partials, PartialColumns<T> partial_grads, T* row_grads,
-                    FixedPoint fixed = {}, const ProjectionBuffers<T>* projected = nullptr) const;
+                    PartialColumns<T> partials, PartialColumns<T> partial_grads, T* row_grads, FixedPoint fixed = {},
+                    const ProjectionBuffers<T>* projected = nullptr) const;
 
   // [batch size, num_labels] of the last TrainStep or Predict; for BCE these are logits.
   static const T* logits(const Workspace& ws);
@@ -191,7 +193,7 @@ class Net {
 
  private:
   Net();
-  template <class MatricesOf>   // (node) -> its partial and the gradient of it
+  template <class MatricesOf>  // (node) -> its partial and the gradient of it
   void AddRowGradients(const data::Batch& batch, const RowsView<T>& view, int table, Range range, FixedPoint fixed,
                        const MatricesOf& matrices_of, T* row_grads) const;
   struct Impl;

@@ -30,9 +30,10 @@ template <class T>
                             column.keys.empty() ? 0 : column.keys[static_cast<size_t>(j)], node.op->table());
     }
   }
-  throw StatusError(NumericError("block '{}' ({}) gives a value that is not finite, or beyond {} in magnitude, which "
-                                 "deterministic: true cannot add up{}",
-                                 node.name, node.type, limit, culprit));
+  throw StatusError(
+      NumericError("block '{}' ({}) gives a value that is not finite, or beyond {} in magnitude, which "
+                   "deterministic: true cannot add up{}",
+                   node.name, node.type, limit, culprit));
 }
 
 }  // namespace
@@ -43,9 +44,10 @@ Status CheckDeterministic(const Graph<T>& graph) {
   for (const int index : graph.sparse_nodes) {
     const Node<T>& node = graph.nodes[static_cast<size_t>(index)];
     if (!node.op->has_fixed_form())
-      return InvalidArgument("model block `{}` ({}) has sums that depend on which rank owns which rows, so deterministic: "
-                             "true does not offer it; choose another form of it, or leave deterministic out",
-                             node.name, node.type);
+      return InvalidArgument(
+          "model block `{}` ({}) has sums that depend on which rank owns which rows, so deterministic: "
+          "true does not offer it; choose another form of it, or leave deterministic out",
+          node.name, node.type);
   }
   return Status::Ok();
 }
@@ -96,11 +98,12 @@ void FixedRowGradients(const Graph<T>& graph, const data::Batch& batch, const Ro
         if (has.end <= range.begin || range.end <= has.begin) continue;
       }
       if (node.op->AddFixedRowGradients(batch, view, field, range, partial, partial_grad, fixed, row_grads)) continue;
-      throw StatusError(NumericError("table {}: a gradient that block '{}' ({}) gives a row of field '{}' is not finite, "
-                                     "or beyond {:.3g} in magnitude, which deterministic: true cannot add up; lower the "
-                                     "learning rate, or set train.clip_norm",
-                                     graph.tables[static_cast<size_t>(table)].name, node.name, node.type,
-                                     graph.field_names[static_cast<size_t>(field)], fixed.addend_limit()));
+      throw StatusError(
+          NumericError("table {}: a gradient that block '{}' ({}) gives a row of field '{}' is not finite, "
+                       "or beyond {:.3g} in magnitude, which deterministic: true cannot add up; lower the "
+                       "learning rate, or set train.clip_norm",
+                       graph.tables[static_cast<size_t>(table)].name, node.name, node.type,
+                       graph.field_names[static_cast<size_t>(field)], fixed.addend_limit()));
     }
   }
 }
@@ -132,10 +135,12 @@ void SumGradientsByFixedPoint(const Graph<T>& graph, int64_t step, T* grads, int
     for (int b = 0; b < num_grads; ++b)
       for (int64_t i = 0; i < param.size; ++i)
         if (!(std::fabs(static_cast<double>(grads[b * size + param.offset + i])) < limit))
-          throw StatusError(NumericError("step {}: the gradient of parameter '{}' is not finite, or beyond {} in magnitude, "
-                                         "which deterministic: true cannot add up",
-                                         step, param.name, limit));
-  throw StatusError(NumericError("step {}: the sum of dense gradients is beyond what deterministic: true can add up", step));
+          throw StatusError(
+              NumericError("step {}: the gradient of parameter '{}' is not finite, or beyond {} in magnitude, "
+                           "which deterministic: true cannot add up",
+                           step, param.name, limit));
+  throw StatusError(
+      NumericError("step {}: the sum of dense gradients is beyond what deterministic: true can add up", step));
 }
 
 #define SLUICE_INSTANTIATE(T)                                                                                          \
@@ -146,7 +151,7 @@ void SumGradientsByFixedPoint(const Graph<T>& graph, int64_t step, T* grads, int
                                  int64_t*);                                                                            \
   template void FixedRowGradients<T>(const Graph<T>&, const data::Batch&, const RowsView<T>&, int, Range, FixedPoint,  \
                                      const MatricesOf<T>&, int64_t*);                                                  \
-  template void SumGradientsByFixedPoint<T>(const Graph<T>&, int64_t, T*, int, ThreadPool&,                 \
+  template void SumGradientsByFixedPoint<T>(const Graph<T>&, int64_t, T*, int, ThreadPool&,                            \
                                             const std::function<void(std::span<int64_t>)>&, AlignedBuffer<int64_t>*)
 SLUICE_INSTANTIATE(float);
 SLUICE_INSTANTIATE(double);

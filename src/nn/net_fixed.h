@@ -41,8 +41,8 @@ template <class T>
 void FixedRowGradients(const Graph<T>& graph, const data::Batch& batch, const RowsView<T>& view, int table, Range range,
                        FixedPoint fixed, const MatricesOf<T>& matrices_of, int64_t* row_grads);
 
-// grads [num_grads, size] one after another: their sum into the first, over `reduce` (may be null), which adds up ranks.
-// `fixed` is scratch. `step`: for messages.
+// grads [num_grads, size] one after another: their sum into the first, over `reduce` (may be null), which adds up
+// ranks. `fixed` is scratch. `step`: for messages.
 template <class T>
 void SumGradientsByFixedPoint(const Graph<T>& graph, int64_t step, T* grads, int num_grads, ThreadPool& pool,
                               const std::function<void(std::span<int64_t>)>& reduce, AlignedBuffer<int64_t>* fixed);

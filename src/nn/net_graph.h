@@ -28,16 +28,16 @@ struct Edge {
 template <class T>
 struct Node {
   std::string name, type;
-  std::vector<int> inputs;  // edges
+  std::vector<int> inputs;           // edges
   std::vector<Range> input_columns;  // per input: what it reads of the edge; all of it, or columns of its own
-  int output = -1;          // edge
+  int output = -1;                   // edge
   std::unique_ptr<Block<T>> block;
   std::unique_ptr<SparseOp<T>> op;
-  std::vector<Range> params;        // of block, in the flat buffer: no other node adds to their gradients
-  int table = -1;                   // of op
-  int sparse = -1;                  // index among the operators
-  int64_t partial_width = 0;        // of op: columns of its partial
-  int64_t partial_begin = 0;        // of op: its first column among those that are reduced alike
+  std::vector<Range> params;  // of block, in the flat buffer: no other node adds to their gradients
+  int table = -1;             // of op
+  int sparse = -1;            // index among the operators
+  int64_t partial_width = 0;  // of op: columns of its partial
+  int64_t partial_begin = 0;  // of op: its first column among those that are reduced alike
   // Of op, where products of its pooled columns travel in place of them (nn/split_graph.h): its output is then those
   // products, side by side, and pooled_begin its first column among what all such operators pool.
   std::vector<Projection> projections;
@@ -65,7 +65,7 @@ struct Graph {
   int64_t sum_columns = 0, max_columns = 0;  // of the operators' partials
   int64_t pooled_columns = 0;                // of the operators with projections
   PartialForm form = PartialForm::kWhole;
-  std::vector<std::string> form_notes;       // FormCosts::notes
+  std::vector<std::string> form_notes;  // FormCosts::notes
   int64_t shared_size = 0;
   std::vector<std::pair<int, int>> prepare_tasks;  // (node, task)
   std::vector<std::string> field_names;            // of the schema

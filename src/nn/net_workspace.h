@@ -25,8 +25,8 @@ class Net<T>::Workspace {
   }
 
   // Makes room for a batch of `size` samples and `num_threads` threads, and cuts it into pieces. Allocates only where
-  // the batch is larger than any before. The batch begins at sample `global_begin` of one of `global_size`, whose logical
-  // chunks are the pieces of deterministic mode.
+  // the batch is larger than any before. The batch begins at sample `global_begin` of one of `global_size`, whose
+  // logical chunks are the pieces of deterministic mode.
   void Prepare(int64_t size, int num_threads, int64_t global_begin, int64_t global_size);
 
   int num_pieces() const { return static_cast<int>(pieces.size()); }

@@ -19,9 +19,9 @@ const char* PartialFormName(PartialForm form);
 
 // Weights that the owners of rows multiply with what they pooled (kProducts): one field's rows of one layer.
 struct OwnedWeights {
-  int field = -1;              // schema index
-  Range params;                // in the flat buffer
-  bool read_elsewhere = false; // ranks without rows of the field read them too (the constants of a cross network)
+  int field = -1;               // schema index
+  Range params;                 // in the flat buffer
+  bool read_elsewhere = false;  // ranks without rows of the field read them too (the constants of a cross network)
 };
 
 // What a form sends per sample, for a planner.

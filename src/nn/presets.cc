@@ -159,9 +159,8 @@ struct Preset {
 
 const std::map<std::string, Preset>& Presets() {
   static const std::map<std::string, Preset> presets = {
-      {"lr", {Lr}},   {"fm", {Fm, 1}},     {"wide_deep", {WideDeep}}, {"deepfm", {DeepFm, 1}},
-      {"dnn", {Dnn}}, {"dlrm", {Dlrm, 1}}, {"dcn", {Dcn}},            {"dcnv2", {DcnV2}},
-      {"xdeepfm", {XDeepFm, 1}}};
+      {"lr", {Lr}},        {"fm", {Fm, 1}}, {"wide_deep", {WideDeep}}, {"deepfm", {DeepFm, 1}},  {"dnn", {Dnn}},
+      {"dlrm", {Dlrm, 1}}, {"dcn", {Dcn}},  {"dcnv2", {DcnV2}},        {"xdeepfm", {XDeepFm, 1}}};
   return presets;
 }
 

@@ -14,8 +14,7 @@ using testing::MakeSchema;
 using testing::SmallConfig;
 using testing::Step;
 
-const std::vector<std::string> kPresets = {"lr", "fm", "wide_deep", "deepfm", "dnn",
-                                           "dlrm", "dcn", "dcnv2", "xdeepfm"};
+const std::vector<std::string> kPresets = {"lr", "fm", "wide_deep", "deepfm", "dnn", "dlrm", "dcn", "dcnv2", "xdeepfm"};
 
 std::vector<std::string> Types(const NetSpec& spec) {
   std::vector<std::string> types;
@@ -105,8 +104,8 @@ TEST(PresetsTest, NumericFeaturesAloneSufficeWhereTheModelAllowsIt) {
   for (const std::string& preset : kPresets) {
     SCOPED_TRACE(preset);
     const auto spec = ExpandModel(SmallConfig(preset), schema, Precision::kFp32, false);
-    const bool allowed = preset == "lr" || preset == "wide_deep" || preset == "dnn" || preset == "dcn" ||
-                         preset == "dcnv2";
+    const bool allowed =
+        preset == "lr" || preset == "wide_deep" || preset == "dnn" || preset == "dcn" || preset == "dcnv2";
     ASSERT_EQ(spec.ok(), allowed);
     if (allowed) {
       EXPECT_TRUE(Net<float>::Build(spec.value(), schema).ok());

@@ -61,10 +61,10 @@ void ProjectWeightGradients(const std::vector<Projection>& projections, Matrix<c
   }
 }
 
-#define SLUICE_PROJECTION(T)                                                                                  \
-  template void ProjectForward<T>(const std::vector<Projection>&, const T*, Matrix<const T>, Matrix<T>);     \
-  template void ProjectBackward<T>(const std::vector<Projection>&, const T*, Matrix<const T>, Matrix<T>);    \
-  template void ProjectWeightGradients<T>(const std::vector<Projection>&, Matrix<const T>, Matrix<const T>,  \
+#define SLUICE_PROJECTION(T)                                                                                \
+  template void ProjectForward<T>(const std::vector<Projection>&, const T*, Matrix<const T>, Matrix<T>);    \
+  template void ProjectBackward<T>(const std::vector<Projection>&, const T*, Matrix<const T>, Matrix<T>);   \
+  template void ProjectWeightGradients<T>(const std::vector<Projection>&, Matrix<const T>, Matrix<const T>, \
                                           ThreadPool&, T*);
 SLUICE_PROJECTION(float)
 SLUICE_PROJECTION(double)

@@ -126,7 +126,8 @@ bool AddFieldGradFixed(const FieldSlice<T>& field, int64_t column, int64_t width
 
 template <class T>
 bool AddMaxGradFixed(const FieldSlice<T>& field, int64_t column, int64_t width, Range samples, Range owned,
-                     const T* partial, int64_t partial_ld, const T* grad, int64_t ld, double scale, int64_t* row_grads) {
+                     const T* partial, int64_t partial_ld, const T* grad, int64_t ld, double scale,
+                     int64_t* row_grads) {
   uint64_t flaws = 0;
   for (int64_t i = samples.begin; i < samples.end; ++i) {
     const int64_t begin = field.offsets != nullptr ? field.offsets[i] : i;
@@ -154,13 +155,13 @@ bool AddMaxGradFixed(const FieldSlice<T>& field, int64_t column, int64_t width, 
   return flaws == 0;
 }
 
-#define SLUICE_INSTANTIATE(T)                                                                                     \
-  template bool PoolFieldFixed<T>(const FieldSlice<T>&, int64_t, int64_t, Range, bool, int64_t*, int64_t,         \
-                                  PairTerm<int64_t>);                                                             \
-  template bool AddFieldGradFixed<T>(const FieldSlice<T>&, int64_t, int64_t, Range, Range, const T*, int64_t,     \
-                                     PairTerm<const T>, double, int64_t*);                                        \
-  template bool AddMaxGradFixed<T>(const FieldSlice<T>&, int64_t, int64_t, Range, Range, const T*, int64_t,       \
-                                   const T*, int64_t, double, int64_t*);
+#define SLUICE_INSTANTIATE(T)                                                                                         \
+  template bool PoolFieldFixed<T>(const FieldSlice<T>&, int64_t, int64_t, Range, bool, int64_t*, int64_t,             \
+                                  PairTerm<int64_t>);                                                                 \
+  template bool AddFieldGradFixed<T>(const FieldSlice<T>&, int64_t, int64_t, Range, Range, const T*, int64_t,         \
+                                     PairTerm<const T>, double, int64_t*);                                            \
+  template bool AddMaxGradFixed<T>(const FieldSlice<T>&, int64_t, int64_t, Range, Range, const T*, int64_t, const T*, \
+                                   int64_t, double, int64_t*);
 SLUICE_INSTANTIATE(float)
 SLUICE_INSTANTIATE(double)
 #undef SLUICE_INSTANTIATE

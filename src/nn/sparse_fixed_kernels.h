@@ -3,9 +3,9 @@
 #include "nn/fixed_point.h"
 #include "nn/sparse_op_kernels.h"
 
-// The kernels of nn/sparse_op_kernels.h with sums in fixed point (nn/fixed_point.h): every occurrence's term is computed
-// in T as there and turned into fixed point before it is added, so that a sum does not depend on which occurrences meet in
-// it first. All return false where a term or a sum is out of range, NaN included.
+// The kernels of nn/sparse_op_kernels.h with sums in fixed point (nn/fixed_point.h): every occurrence's term is
+// computed in T as there and turned into fixed point before it is added, so that a sum does not depend on which
+// occurrences meet in it first. All return false where a term or a sum is out of range, NaN included.
 //   PoolFieldFixed      out_i (+)= sum c v, and where term.q is given  q_i += sum (c w - c^2 |v|^2 / 2)
 //   AddFieldGradFixed   row_grad(v) += c g_i - dq_i c^2 v,  row_grad(w) += c dq_i   for rows in `owned`
 //   AddMaxGradFixed     row_grad(v) += c g_i column by column for every row that attains the maximum, once per row (its

@@ -15,7 +15,8 @@ namespace sluice::nn {
 
 // The rows that a batch touches in one table, as a dense matrix, and how occurrences find theirs.
 // Shapes       rows [U, dim] contiguous; index[f] [nnz of field f] (null where the table does not serve field f).
-// Semantics    where row_range[f] is given, every index of field f lies in it (its vocabulary's rows), so that work on a
+// Semantics    where row_range[f] is given, every index of field f lies in it (its vocabulary's rows), so that work on
+// a
 //              range of rows skips the fields that have none there; empty: nothing is known.
 template <class T>
 struct RowsView {
@@ -34,7 +35,8 @@ enum class Reduction { kSum, kMax };
 // whole. Source: DES (Rong et al., SIGIR 2020), section on equivalent substitution.
 // Columns      an operator reads columns [column_begin, column_begin + columns) of its table's rows, so that operators
 //              can share a table (a factorisation machine's weight and factors are one row of width 1 + k).
-// Occurrences  occurrence j of sample i in field f has the coefficient Coefficient(f, i, j): its key's weight, divided as
+// Occurrences  occurrence j of sample i in field f has the coefficient Coefficient(f, i, j): its key's weight, divided
+// as
 //              the field's pooling says (sum: 1, mean: sum of the sample's weights, sqrtn: root of their squares' sum).
 // Threads      const; pieces of a batch run concurrently, and AddRowGradients for different vocabularies too.
 template <class T>
@@ -43,7 +45,7 @@ class SparseOp {
   virtual ~SparseOp() = default;
 
   virtual const std::string& table() const = 0;
-  virtual const std::vector<int>& fields() const = 0;   // schema indices that it reads
+  virtual const std::vector<int>& fields() const = 0;  // schema indices that it reads
   virtual int64_t partial_width() const = 0;
   virtual int64_t output_width() const = 0;
   virtual Reduction reduction() const { return Reduction::kSum; }
@@ -65,8 +67,8 @@ class SparseOp {
   virtual void AddRowGradients(const data::Batch& batch, const RowsView<T>& rows, int field, Range rows_range,
                                Matrix<const T> partial, Matrix<const T> partial_grad, T* row_grads) const = 0;
 
-  // ---- deterministic mode (nn/fixed_point.h): the two sums above over terms turned into fixed point one by one, so that
-  // neither order nor owner matters. An operator without this form is refused there.
+  // ---- deterministic mode (nn/fixed_point.h): the two sums above over terms turned into fixed point one by one, so
+  // that neither order nor owner matters. An operator without this form is refused there.
   virtual bool has_fixed_form() const { return false; }
   // Of what is summed; maxima are the same in every order. False where a term or a sum is out of range.
   virtual bool FixedPartial(const data::Batch& batch, const RowsView<T>& rows, Range samples,

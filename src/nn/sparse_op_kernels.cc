@@ -86,7 +86,8 @@ void AddGradOfOneColumn(const FieldSlice<T>& field, int64_t column, Range sample
   T* const target = row_grads + column;
   for (int64_t i = samples.begin; i < samples.end; ++i, grad += ld) {
     const int64_t r = field.index[i];
-    if (static_cast<uint64_t>(r - owned.begin) < num_owned) [[likely]] target[r * field.dim] += *grad;
+    if (static_cast<uint64_t>(r - owned.begin) < num_owned) [[likely]]
+      target[r * field.dim] += *grad;
   }
 }
 

@@ -1,6 +1,7 @@
 #pragma once
 
-// What the kernels of the weights-rich operators share; included by *_kernels.cc alone, compiled once per instruction set.
+// What the kernels of the weights-rich operators share; included by *_kernels.cc alone, compiled once per instruction
+// set.
 
 #include <cmath>
 #include <cstdint>

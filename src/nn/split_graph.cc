@@ -325,7 +325,8 @@ class Splitter {
     std::vector<Node<T>>& left = graph_.nodes;
     while (!left.empty()) {
       const auto ready = std::find_if(left.begin(), left.end(), [&](const Node<T>& node) {
-        return std::all_of(node.inputs.begin(), node.inputs.end(), [&](int edge) { return made[static_cast<size_t>(edge)]; });
+        return std::all_of(node.inputs.begin(), node.inputs.end(),
+                           [&](int edge) { return made[static_cast<size_t>(edge)]; });
       });
       SLUICE_CHECK(ready != left.end(), "a cycle among {} nodes", left.size());
       made[static_cast<size_t>(ready->output)] = true;

@@ -27,8 +27,8 @@ struct SplitStep {
   std::vector<ProjectionBuffers<double>> projected;
   std::vector<std::vector<double>> partials;  // of each owner, the sums
 
-  SplitStep(Step& step, const NetSpec& spec, const data::Schema& schema, PartialForm form, int owners, Split split)
-      : base(step), owners(owners), split(split), projected(static_cast<size_t>(owners)) {
+  SplitStep(Step& step, const NetSpec& spec, const data::Schema& schema, PartialForm form, int num_owners, Split how)
+      : base(step), owners(num_owners), split(how), projected(static_cast<size_t>(num_owners)) {
     auto built = Net<double>::Build(spec, schema, form);
     EXPECT_TRUE(built.ok()) << built.status().message();
     net = std::move(built).value();

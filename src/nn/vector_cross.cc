@@ -66,7 +66,8 @@ struct VectorCrossOptions : BlockOptions {
   std::shared_ptr<BlockOptions> Clone() const override { return std::make_shared<VectorCrossOptions>(*this); }
 };
 
-// What both forms of the block keep: constants as prepared, and per piece p, alpha, dp [n, L or L + 1] and sums over it.
+// What both forms of the block keep: constants as prepared, and per piece p, alpha, dp [n, L or L + 1] and sums over
+// it.
 template <class T>
 class CrossBase : public Block<T> {
  public:
@@ -138,9 +139,8 @@ class VectorCross final : public CrossBase<T> {
     Gemm<T>(io.in[0], s.dp, weight_grad, {.transpose_a = true, .accumulate = true});
     AddConstantGradients<T>(shape_, constants, io.params, s.dc, s.beta_grad, io.param_grads);
     if (io.in_grad[0].empty()) return;
-    WriteGrad(io.in_grad[0], io.accumulate[0], [&](int64_t i, int64_t j) {
-      return s.alpha.row(i)[shape_.layers] * io.out_grad.row(i)[j];
-    });
+    WriteGrad(io.in_grad[0], io.accumulate[0],
+              [&](int64_t i, int64_t j) { return s.alpha.row(i)[shape_.layers] * io.out_grad.row(i)[j]; });
     Gemm<T>(s.dp, Weight(io), io.in_grad[0], {.transpose_b = true, .accumulate = true});
   }
 
@@ -177,7 +177,9 @@ class ProductCross final : public CrossBase<T> {
 
   int64_t output_width() const override { return outputs_; }
   size_t state_size(int64_t rows) const override { return Carve(nullptr, rows).size; }
-  size_t shared_size() const override { return (VectorCrossConstants<T>::Bytes(shape_) + 63) / 64 * 64 + OutputBytes(); }
+  size_t shared_size() const override {
+    return (VectorCrossConstants<T>::Bytes(shape_) + 63) / 64 * 64 + OutputBytes();
+  }
   int num_prepare_tasks() const override { return 1; }
   void Prepare(int, const T* params, bool, std::byte* shared) const override {
     StateCarver carver(shared);

@@ -9,14 +9,14 @@
 
 namespace sluice::placement {
 
-// How the columns of the partials that are reduced alike (summed, or maximised) reach the ranks with the samples, where the
-// batch is divided. A column is in one of `reduced`, `from` and `pulled` alone, but for sums over fields of several
+// How the columns of the partials that are reduced alike (summed, or maximised) reach the ranks with the samples, where
+// the batch is divided. A column is in one of `reduced`, `from` and `pulled` alone, but for sums over fields of several
 // placements, which are in `reduced` and `pulled`.
 struct ColumnRoutes {
-  int64_t columns = 0;                    // all of them
-  std::vector<Range> reduced;             // owners that hold some of the rows add to them
-  std::vector<std::vector<Range>> from;   // [rank]: columns of fields whose rows that rank holds alone
-  std::vector<Range> pulled;              // rows that travel add to them
+  int64_t columns = 0;                   // all of them
+  std::vector<Range> reduced;            // owners that hold some of the rows add to them
+  std::vector<std::vector<Range>> from;  // [rank]: columns of fields whose rows that rank holds alone
+  std::vector<Range> pulled;             // rows that travel add to them
 };
 
 int64_t Width(const std::vector<Range>& columns);

@@ -66,7 +66,7 @@ void DataSample::CountKeyBytes(const data::Batch& batch, int vocabulary, Vocabul
           if (whole_bags && count > 0)
             remote += VarintBytes(static_cast<uint64_t>(all - count)) + static_cast<double>(all - count) * weight_bytes;
         }
-        to_home += VarintBytes(static_cast<uint64_t>(all));   // all of the bag
+        to_home += VarintBytes(static_cast<uint64_t>(all));  // all of the bag
       }
       sums->remote_key_bytes += remote;
       // Ranks other than the home get a head without keys.

@@ -24,9 +24,10 @@ nn::NetSpec TwoStages() {
   spec.precision = nn::Precision::kFp64;
   spec.output_bias = false;
   using Widths = std::vector<int64_t>;
-  spec.blocks = {nn::MakeBlock("lower", "mlp", {"dense"}, {{"layers", Widths{8, 5}}, {"activation", std::string("tanh")}}),
-                 nn::MakeBlock("upper", "mlp", {"lower"},
-                               {{"layers", Widths{6, 1}}, {"activation", std::string("tanh")}, {"linear_output", true}})};
+  spec.blocks = {
+      nn::MakeBlock("lower", "mlp", {"dense"}, {{"layers", Widths{8, 5}}, {"activation", std::string("tanh")}}),
+      nn::MakeBlock("upper", "mlp", {"lower"},
+                    {{"layers", Widths{6, 1}}, {"activation", std::string("tanh")}, {"linear_output", true}})};
   spec.outputs = {"upper"};
   return spec;
 }
@@ -43,8 +44,10 @@ struct Training {
     schema.labels = {"label"};
     for (int d = 0; d < 4; ++d) schema.dense.push_back("d" + std::to_string(d));
     batch.size = kSamples;
-    for (int64_t i = 0; i < kSamples * 4; ++i) batch.dense.push_back(static_cast<float>(std::sin(0.7 * static_cast<double>(i))));
-    for (int64_t i = 0; i < kSamples; ++i) batch.labels.push_back(batch.dense[static_cast<size_t>(4 * i)] > 0 ? 1.0f : 0.0f);
+    for (int64_t i = 0; i < kSamples * 4; ++i)
+      batch.dense.push_back(static_cast<float>(std::sin(0.7 * static_cast<double>(i))));
+    for (int64_t i = 0; i < kSamples; ++i)
+      batch.labels.push_back(batch.dense[static_cast<size_t>(4 * i)] > 0 ? 1.0f : 0.0f);
     net = Net<double>::Build(TwoStages(), schema).value();
     workspace = net->MakeWorkspace();
     params.resize(static_cast<size_t>(net->params().size()));
@@ -93,9 +96,11 @@ TEST(EdgeTransformTest, AMaskedEdgeBetweenTwoRanksTrainsWhatOneRankTrains) {
     // The edge's rows lie apart; they travel packed. Rank `from` has what counts.
     const auto transfer = [&](Matrix<double> matrix, int from) {
       std::vector<double> packed(static_cast<size_t>(matrix.rows * matrix.cols));
-      for (int64_t i = 0; i < matrix.rows; ++i) std::copy_n(matrix.row(i), matrix.cols, packed.data() + i * matrix.cols);
+      for (int64_t i = 0; i < matrix.rows; ++i)
+        std::copy_n(matrix.row(i), matrix.cols, packed.data() + i * matrix.cols);
       ASSERT_TRUE(comm.Broadcast(std::as_writable_bytes(std::span(packed)), from, comm::Traffic::kPartials).ok());
-      for (int64_t i = 0; i < matrix.rows; ++i) std::copy_n(packed.data() + i * matrix.cols, matrix.cols, matrix.row(i));
+      for (int64_t i = 0; i < matrix.rows; ++i)
+        std::copy_n(packed.data() + i * matrix.cols, matrix.cols, matrix.row(i));
     };
     nn::StepParts<double> parts;
     parts.weight = kSamples;

@@ -88,7 +88,7 @@ void KeyExchange::EncodeField(const data::Batch& local, const FieldRoute& route)
     heads_[r].assign(bits ? static_cast<size_t>(local.size + 7) / 8 : 0, 0);
   }
   std::vector<uint64_t> counts(ranks);
-  std::vector<int32_t> rank_of;   // of the keys of a whole bag
+  std::vector<int32_t> rank_of;  // of the keys of a whole bag
   for (int64_t i = 0; i < local.size; ++i) {
     std::fill(counts.begin(), counts.end(), 0);
     rank_of.clear();
@@ -123,12 +123,12 @@ void KeyExchange::EncodeField(const data::Batch& local, const FieldRoute& route)
 
 Status KeyExchange::Decode(int from, int64_t samples, std::span<const std::byte> message, data::Batch* owned,
                            std::vector<std::vector<int32_t>>* present) const {
-  constexpr uint64_t kMaxOthers = 1 << 26;   // keys of others in the bags of one field: they take memory here alone
+  constexpr uint64_t kMaxOthers = 1 << 26;  // keys of others in the bags of one field: they take memory here alone
   Cursor cursor(message);
   const auto damaged = [&](int field) {
     return DataLoss("the keys that rank {} sent for field {} are damaged", from, schema_.fields[field].name);
   };
-  std::vector<std::pair<uint64_t, uint64_t>> bags(static_cast<size_t>(samples));   // keys owned, and of others
+  std::vector<std::pair<uint64_t, uint64_t>> bags(static_cast<size_t>(samples));  // keys owned, and of others
   for (const FieldRoute& route : routes_) {
     data::FieldColumn& column = owned->fields[route.field];
     const bool one_hot = schema_.fields[route.field].one_hot;
@@ -157,7 +157,7 @@ Status KeyExchange::Decode(int from, int64_t samples, std::span<const std::byte>
     const std::byte* weights = has_weights ? cursor.Take(total + others, sizeof(float)) : nullptr;
     if (has_weights && weights == nullptr) return damaged(route.field);
     column.keys.resize(size);
-    if (has_weights) column.weights.resize(old, 1.0f);   // ranks whose part had no weights
+    if (has_weights) column.weights.resize(old, 1.0f);  // ranks whose part had no weights
     if (has_weights || !column.weights.empty()) column.weights.resize(size, 1.0f);
     size_t at = old, key = 0, other = total;
     const auto copy_weight = [&](size_t to, size_t i) {
@@ -211,8 +211,9 @@ Status KeyExchange::Run(const data::Batch& local, int64_t global_batch, data::Ba
   for (int r = 0; r < ranks; ++r)
     SLUICE_RETURN_IF_ERROR(Decode(r, SamplesOfRank(global_batch, r, ranks).size(), in_[r], owned, present));
   // Fields that are not routed hold no key of any sample.
-  for (auto& column : owned->fields) column.offsets.resize(static_cast<size_t>(global_batch) + 1, column.offsets.back());
-  for (const FieldRoute& route : routes_) {   // every sample's key is here
+  for (auto& column : owned->fields)
+    column.offsets.resize(static_cast<size_t>(global_batch) + 1, column.offsets.back());
+  for (const FieldRoute& route : routes_) {  // every sample's key is here
     data::FieldColumn& column = owned->fields[route.field];
     if (route.owner != comm_->rank() || !schema_.fields[route.field].one_hot) continue;
     if (static_cast<int64_t>(column.keys.size()) != global_batch)

@@ -13,7 +13,7 @@
 namespace sluice::placement {
 namespace {
 
-constexpr int64_t kBatch = 101;   // no number of ranks divides it
+constexpr int64_t kBatch = 101;  // no number of ranks divides it
 
 data::Schema TestSchema() {
   data::Schema schema;
@@ -140,7 +140,7 @@ TEST(KeyExchangeTest, RefusesDamagedMessages) {
   };
   struct Case {
     FieldRoute route;
-    std::vector<std::byte> sent;   // about rank 1's two samples
+    std::vector<std::byte> sent;  // about rank 1's two samples
     const char* words;
   };
   const std::vector<Case> cases = {
@@ -152,7 +152,9 @@ TEST(KeyExchangeTest, RefusesDamagedMessages) {
       {{.field = 1}, message({1}, 0), "sent for field multi are damaged"},
       {{.field = 1}, message({0x80, 0x80, 0x80, 0x80, 0x80, 1, 1}, 30), "sent for field multi are damaged"},
       {{.field = 1, .whole_bags = true}, message({1, 2, 1, 0}, 2 * 8 + 1), ""},
-      {{.field = 1, .whole_bags = true}, message({1, 0xff, 0xff, 0xff, 0x7f, 0}, 9), "sent for field multi are damaged"},
+      {{.field = 1, .whole_bags = true},
+       message({1, 0xff, 0xff, 0xff, 0x7f, 0}, 9),
+       "sent for field multi are damaged"},
   };
   for (const Case& c : cases) {
     comm::RunRankThreads(2, std::chrono::seconds(20), [&](comm::Communicator& comm) {

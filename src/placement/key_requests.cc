@@ -109,7 +109,8 @@ Status KeyRequests::Run(const embedding::VirtualIds& mine, AskedKeys* asked, Row
   std::vector<std::span<std::byte>> receive;
   constexpr int64_t kMaxMessage = int64_t{1} << 32;
   for (size_t r = 0; r < out_.size(); ++r) {
-    if (lengths[r] < 0 || lengths[r] > kMaxMessage) return DataLoss("rank {} announces {} bytes of keys", r, lengths[r]);
+    if (lengths[r] < 0 || lengths[r] > kMaxMessage)
+      return DataLoss("rank {} announces {} bytes of keys", r, lengths[r]);
     in_[r].resize(static_cast<size_t>(lengths[r]));
     send.push_back(out_[r]);
     receive.push_back(in_[r]);

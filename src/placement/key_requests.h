@@ -14,15 +14,17 @@
 namespace sluice::placement {
 
 // Which rows travel between ranks for one batch.
-// Shapes       part p = rank * num_vocabularies + vocabulary: ask[ask_begin[p], ask_begin[p + 1]) are indices of my unique
-//              keys that `rank` owns; give[...] indices of the unique keys that I own and `rank` asked for, in its order.
+// Shapes       part p = rank * num_vocabularies + vocabulary: ask[ask_begin[p], ask_begin[p + 1]) are indices of my
+// unique
+//              keys that `rank` owns; give[...] indices of the unique keys that I own and `rank` asked for, in its
+//              order.
 struct RowRoutes {
   std::vector<int32_t> ask, give;
   std::vector<int64_t> ask_begin, give_begin;
 };
 
-// What all ranks asked of this one, by vocabulary, those of rank 0 first: keys, unique within a rank, and how often each
-// occurs there.
+// What all ranks asked of this one, by vocabulary, those of rank 0 first: keys, unique within a rank, and how often
+// each occurs there.
 struct AskedKeys {
   std::vector<std::vector<Key>> keys;
   std::vector<std::vector<int32_t>> counts;
@@ -46,7 +48,7 @@ class KeyRequests {
   void Encode(const embedding::VirtualIds& mine, RowRoutes* routes);
   Status Decode(AskedKeys* asked, RowRoutes* routes) const;
 
-  std::vector<size_t> vocabularies_;   // whose rows travel
+  std::vector<size_t> vocabularies_;  // whose rows travel
   size_t num_vocabularies_;
   const Ownership& ownership_;
   comm::Communicator* comm_;

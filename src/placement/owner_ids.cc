@@ -37,7 +37,7 @@ void OwnerIds::PickOwned(const data::Batch& batch, const std::vector<std::vector
   picked.resize(home >= 0 ? 0 : keys.size());
   positions.resize(picked.size());
   size_t n = 0;
-  for (size_t i = 0; i < picked.size(); ++i) {   // without a branch that depends on the key
+  for (size_t i = 0; i < picked.size(); ++i) {  // without a branch that depends on the key
     picked[n] = keys[i];
     positions[n] = static_cast<int32_t>(i);
     n += owns_shard_[static_cast<size_t>(embedding::ShardOf(keys[i]))];

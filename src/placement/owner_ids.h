@@ -12,9 +12,8 @@
 
 namespace sluice::placement {
 
-// Virtual ids of all rows that this rank looks up for one global batch: of the occurrences whose partials it computes, and
-// of the keys that other ranks ask for.
-// Threads      one call at a time.
+// Virtual ids of all rows that this rank looks up for one global batch: of the occurrences whose partials it computes,
+// and of the keys that other ranks ask for. Threads      one call at a time.
 class OwnerIds {
  public:
   OwnerIds(const data::Schema& schema, const Strategy& strategy, const Ownership& ownership);
@@ -34,11 +33,11 @@ class OwnerIds {
 
   embedding::VirtualIdBuilder builder_;
   const Ownership& ownership_;
-  std::vector<uint8_t> rows_travel_;              // [vocabulary]
+  std::vector<uint8_t> rows_travel_;  // [vocabulary]
   std::vector<uint8_t> owns_shard_;
-  data::Batch picked_;                            // keys alone
-  std::vector<std::vector<int32_t>> positions_;   // [field]: the occurrences that were picked, where not all were
-  std::vector<uint8_t> picked_all_;               // [field]
+  data::Batch picked_;                           // keys alone
+  std::vector<std::vector<int32_t>> positions_;  // [field]: the occurrences that were picked, where not all were
+  std::vector<uint8_t> picked_all_;              // [field]
   std::vector<int32_t> compact_;
 };
 

@@ -24,8 +24,8 @@ constexpr Range SamplesOfRank(int64_t global_batch, int rank, int num_ranks) {
   return ChunksOfPart(global_batch, rank, num_ranks);
 }
 
-// Which rank holds a row: the home of its vocabulary where that has one, else the owner of its shard. Every row lives on
-// one rank.
+// Which rank holds a row: the home of its vocabulary where that has one, else the owner of its shard. Every row lives
+// on one rank.
 class Ownership {
  public:
   Ownership(const Strategy& strategy, int rank, int num_ranks)
@@ -39,8 +39,8 @@ class Ownership {
 
   int rank() const { return rank_; }
   int size() const { return size_; }
-  bool whole_shards() const { return whole_shards_; }   // no vocabulary has a home
-  bool is_home() const { return is_home_; }             // some vocabulary has it here
+  bool whole_shards() const { return whole_shards_; }  // no vocabulary has a home
+  bool is_home() const { return is_home_; }            // some vocabulary has it here
   // -1: each row of the vocabulary lives with the owner of its shard.
   int home(int vocabulary) const { return home_[static_cast<size_t>(vocabulary)]; }
   int OfShard(int shard) const { return rank_of_shard_[static_cast<size_t>(shard)]; }

@@ -28,9 +28,9 @@ class PartialExchange {
  public:
   PartialExchange(ColumnRoutes sums, ColumnRoutes maxima, comm::Communicator* comm, comm::Wire wire);
 
-  // From every rank's global partials the local ones. Maxima that are reduced also become those of all ranks in `global`,
-  // since the gradient asks which rows attain them. Where rows travel, `local` holds the partials of the pulled rows
-  // (zeros and -infinity where they add nothing), and those of the owners are added.
+  // From every rank's global partials the local ones. Maxima that are reduced also become those of all ranks in
+  // `global`, since the gradient asks which rows attain them. Where rows travel, `local` holds the partials of the
+  // pulled rows (zeros and -infinity where they add nothing), and those of the owners are added.
   Status Forward(int64_t global_batch, nn::PartialColumns<T> global, ThreadPool& pool, nn::PartialColumns<T> local);
   // From the local gradients the global ones, of the columns that this rank adds to.
   Status Backward(int64_t global_batch, nn::PartialColumns<T> local, ThreadPool& pool, nn::PartialColumns<T> global);
@@ -41,7 +41,8 @@ class PartialExchange {
   Status GatherGradients(int64_t global_batch, const ColumnRoutes& routes, T* local, ThreadPool& pool, T* global);
   // Columns held by one rank each: samples out to the ranks that have them, or back.
   Status SendSamples(int64_t global_batch, nn::PartialColumns<T> global, ThreadPool& pool, nn::PartialColumns<T> local);
-  Status ReturnSamples(int64_t global_batch, nn::PartialColumns<T> local, ThreadPool& pool, nn::PartialColumns<T> global);
+  Status ReturnSamples(int64_t global_batch, nn::PartialColumns<T> local, ThreadPool& pool,
+                       nn::PartialColumns<T> global);
   Status Exchange(const std::vector<int64_t>& out_sizes, const std::vector<int64_t>& in_sizes);
 
   Range SamplesOf(int64_t global_batch, int rank) const;
@@ -52,7 +53,7 @@ class PartialExchange {
   }
 
   ColumnRoutes sums_, maxima_;
-  bool pulled_adds_ = false;   // some column is both reduced and pulled
+  bool pulled_adds_ = false;  // some column is both reduced and pulled
   bool any_from_ = false;
   comm::Communicator* comm_;
   comm::Wire wire_;

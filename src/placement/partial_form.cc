@@ -60,21 +60,23 @@ Result<FormChoice> ChooseForm(const StrategyConfig& config, bool deterministic, 
   const bool split = wish == "by_rows" || wish == "by_hash";
   if (deterministic) {
     if (split)
-      return InvalidArgument("strategy.first_layer: {} does not go with deterministic: true, since products over the rows "
-                             "that a rank owns depend on how rows are divided; use pooled",
-                             wish);
+      return InvalidArgument(
+          "strategy.first_layer: {} does not go with deterministic: true, since products over the rows "
+          "that a rank owns depend on how rows are divided; use pooled",
+          wish);
     return FormChoice{};
   }
   if (!strategy->owner_computes()) {
     if (split)
-      return InvalidArgument("strategy.first_layer: {} does not go with placement rows_a2a, where no partial results travel",
-                             wish);
+      return InvalidArgument(
+          "strategy.first_layer: {} does not go with placement rows_a2a, where no partial results travel", wish);
     return FormChoice{};
   }
   if (wish == "pooled") return FormChoice{nn::PartialForm::kPooled, ""};
   if (products.weights.empty())
-    return FormChoice{nn::PartialForm::kPooled,
-                      split ? "strategy.first_layer: no embedding meets first layers alone; embeddings stay pooled" : ""};
+    return FormChoice{
+        nn::PartialForm::kPooled,
+        split ? "strategy.first_layer: no embedding meets first layers alone; embeddings stay pooled" : ""};
   if (wish == "by_rows" && strategy->replicated) {
     // Any balanced division does: rows of these vocabularies are looked up as often as those of all others.
     Strategy whole = *strategy;
@@ -84,11 +86,13 @@ Result<FormChoice> ChooseForm(const StrategyConfig& config, bool deterministic, 
   }
   for (const size_t v : SplitVocabularies(products, vocabulary_of_field)) {
     if (wish == "by_rows" && strategy->home[v] < 0)
-      return InvalidArgument("strategy.first_layer: by_rows needs fields that live whole at one rank; give them placement "
-                             "field_a2a, or all fields des");
+      return InvalidArgument(
+          "strategy.first_layer: by_rows needs fields that live whole at one rank; give them placement "
+          "field_a2a, or all fields des");
     if (wish == "by_hash" && strategy->home[v] >= 0)
-      return InvalidArgument("strategy.first_layer: by_hash needs rows that are spread over ranks; with placement field_a2a "
-                             "use by_rows");
+      return InvalidArgument(
+          "strategy.first_layer: by_hash needs rows that are spread over ranks; with placement field_a2a "
+          "use by_rows");
   }
   const auto bytes = [&](const FormInput& input) {
     return FormBytes(input, *strategy, vocabulary_of_field, batch_size, scalar_bytes, num_ranks);

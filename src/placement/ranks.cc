@@ -11,9 +11,7 @@ namespace {
 using comm::Traffic;
 
 // A status as text, and back.
-std::string Encode(const Status& status) {
-  return std::string(1, static_cast<char>(status.code())) + status.message();
-}
+std::string Encode(const Status& status) { return std::string(1, static_cast<char>(status.code())) + status.message(); }
 Status Decode(const std::string& text) {
   if (text.empty()) return DataLoss("a rank sent an empty status");
   if (text[0] < 0 || text[0] > static_cast<char>(StatusCode::kInternal))
@@ -40,7 +38,8 @@ Result<std::unique_ptr<Ranks>> Ranks::Make(std::unique_ptr<comm::Transport> tran
 void Ranks::WatchPeers(comm::Heartbeat::OnLost on_lost) {
   const auto timeout = control_->timeout();
   const auto interval = std::clamp(timeout / 10, std::chrono::milliseconds(20), std::chrono::milliseconds(1000));
-  heartbeat_ = std::make_unique<comm::Heartbeat>(std::move(heartbeat_transport_), interval, timeout, std::move(on_lost));
+  heartbeat_ =
+      std::make_unique<comm::Heartbeat>(std::move(heartbeat_transport_), interval, timeout, std::move(on_lost));
 }
 
 Status Ranks::Leave(const Status& status) {

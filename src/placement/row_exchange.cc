@@ -127,7 +127,6 @@ Status RowExchange<T>::Push(const RowRoutes& routes, const std::vector<TableRows
     };
     for_rows([&](T* to, const T*) { std::fill(to, to + table.dim, T(0)); });
     for_rows([&](T* to, const T* from) {
-#pragma omp simd
       for (int64_t d = 0; d < table.dim; ++d) to[d] += from[d];
     });
   });

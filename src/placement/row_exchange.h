@@ -16,13 +16,14 @@ namespace sluice::placement {
 template <class T>
 struct TableRows {
   int64_t dim = 0;
-  const std::vector<uint8_t>* serves = nullptr;   // [num_vocabularies]: whether this table holds them
+  const std::vector<uint8_t>* serves = nullptr;  // [num_vocabularies]: whether this table holds them
   T* owned = nullptr;
   T* mine = nullptr;
 };
 
 // Brings rows from their owners to the ranks whose samples read them, and summed gradients back.
-// Wire         one message to each rank for all tables: rows only, in the order of RowRoutes; as bf16 where `wire` says so
+// Wire         one message to each rank for all tables: rows only, in the order of RowRoutes; as bf16 where `wire` says
+// so
 //              and T is float. What a rank asks of itself is not rounded.
 // Semantics    Push sums in rank order: the result does not depend on timing. T: float, double, int64_t.
 // Distributed  collective; one all-to-all each. U rows that live elsewhere: U * sum of dims * sizeof(T) bytes (2 each
@@ -41,8 +42,8 @@ class RowExchange {
   // Where the rows of one table, rank and vocabulary stand in a message.
   struct Part {
     size_t table = 0;
-    int64_t begin = 0, end = 0;   // in the routes
-    int64_t offset = 0;           // elements, in the message of the rank
+    int64_t begin = 0, end = 0;  // in the routes
+    int64_t offset = 0;          // elements, in the message of the rank
     int rank = 0;
   };
   // Cuts messages along `begin`; returns their lengths in elements.

@@ -26,9 +26,7 @@ StrategyConfig Expanded(StrategyConfig config) {
   return config;
 }
 
-comm::Wire ParseWire(const std::string& format) {
-  return format == "bf16" ? comm::Wire::kBf16 : comm::Wire::kNative;
-}
+comm::Wire ParseWire(const std::string& format) { return format == "bf16" ? comm::Wire::kBf16 : comm::Wire::kNative; }
 
 }  // namespace
 
@@ -91,21 +89,25 @@ Status Validate(const StrategyConfig& config) {
   for (const auto& [name, field] : expanded.fields) {
     all_des = all_des && field.placement == "des";
     if (config.preset == "des" && field.placement != "des")
-      return InvalidArgument("strategy.fields.{}: {} contradicts strategy.preset des; use placement des_rs for the others",
-                             name, field.placement);
+      return InvalidArgument(
+          "strategy.fields.{}: {} contradicts strategy.preset des; use placement des_rs for the others", name,
+          field.placement);
   }
   if (all_des && mode == "sharded_batch")
-    return InvalidArgument("strategy.dense.mode: sharded_batch does not go with placement des, in which every rank has "
-                           "the partial results of all samples; des_rs divides the batch for the same sparse bytes");
+    return InvalidArgument(
+        "strategy.dense.mode: sharded_batch does not go with placement des, in which every rank has "
+        "the partial results of all samples; des_rs divides the batch for the same sparse bytes");
   if (expanded.placement == "auto" && expanded.fields.empty() && mode != "auto")
     return InvalidArgument("strategy.dense.mode: {} needs a placement; auto chooses both", mode);
   if (!all_des && expanded.placement != "auto" && expanded.placement != "local" && mode == "replicated")
-    return InvalidArgument("strategy.dense.mode: replicated goes with placement des for all fields only; {} divides the "
-                           "batch",
-                           expanded.placement == "des" ? "a mix of placements" : expanded.placement);
+    return InvalidArgument(
+        "strategy.dense.mode: replicated goes with placement des for all fields only; {} divides the "
+        "batch",
+        expanded.placement == "des" ? "a mix of placements" : expanded.placement);
   if (all_des && config.input == "sharded")
-    return InvalidArgument("strategy.input: sharded does not go with placement des, in which every rank runs the dense net "
-                           "on all samples; des_rs divides the batch");
+    return InvalidArgument(
+        "strategy.input: sharded does not go with placement des, in which every rank runs the dense net "
+        "on all samples; des_rs divides the batch");
   return Status::Ok();
 }
 
@@ -123,9 +125,10 @@ Result<std::vector<std::optional<Placement>>> NamedPlacements(const StrategyConf
     const auto v = static_cast<size_t>(ids.vocabulary_of_field(static_cast<int>(found - schema.fields.begin())));
     const std::optional<Placement> placement = ParsePlacement(field.placement);
     if (named[v] && named[v] != placement)
-      return InvalidArgument("strategy.fields.{}: {}, but {} is {}; the two share a vocabulary, hence rows, and need one "
-                             "placement",
-                             name, field.placement, named_by[v], PlacementName(*named[v]));
+      return InvalidArgument(
+          "strategy.fields.{}: {}, but {} is {}; the two share a vocabulary, hence rows, and need one "
+          "placement",
+          name, field.placement, named_by[v], PlacementName(*named[v]));
     named[v] = placement;
     named_by[v] = name;
   }
@@ -180,8 +183,9 @@ Result<Strategy> Settle(const StrategyConfig& config, const data::Schema& schema
   strategy.sharded_input =
       config.input == "sharded" || (config.input == "auto" && strategy.pure() == Placement::kRowsA2a);
   if (strategy.replicated && strategy.sharded_input)
-    return InvalidArgument("strategy.input: sharded does not go with a replicated dense net, which needs all samples on "
-                           "every rank");
+    return InvalidArgument(
+        "strategy.input: sharded does not go with a replicated dense net, which needs all samples on "
+        "every rank");
   strategy.partials = ParseWire(config.wire.partials);
   strategy.rows = ParseWire(config.wire.rows);
   strategy.dense_gradients = ParseWire(config.wire.dense_gradients);

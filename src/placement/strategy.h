@@ -23,10 +23,10 @@ const char* PlacementName(Placement placement);
 
 // What a configuration asks of several ranks, settled. Vocabularies are numbered as by embedding::VirtualIdBuilder.
 struct Strategy {
-  bool replicated = false;   // every rank runs the dense net on all samples; then every vocabulary is kDes, else none is
-  std::vector<Placement> of_vocabulary;   // fields of one vocabulary share rows, so they share a placement
-  std::vector<int> home;                  // [vocabulary]: the rank that holds it whole (kFieldA2a), else -1
-  bool sharded_input = false;             // each rank parses its own samples; keys travel (KeyExchange)
+  bool replicated = false;  // every rank runs the dense net on all samples; then every vocabulary is kDes, else none is
+  std::vector<Placement> of_vocabulary;  // fields of one vocabulary share rows, so they share a placement
+  std::vector<int> home;                 // [vocabulary]: the rank that holds it whole (kFieldA2a), else -1
+  bool sharded_input = false;            // each rank parses its own samples; keys travel (KeyExchange)
   comm::Wire partials = comm::Wire::kNative;
   comm::Wire rows = comm::Wire::kNative;
   comm::Wire dense_gradients = comm::Wire::kNative;
@@ -48,7 +48,8 @@ Strategy Uniform(Placement placement, int num_vocabularies);
 Status Validate(const StrategyConfig& config);
 
 // The placement that the configuration names for each vocabulary; nothing where it leaves the choice to a planner.
-// Errors: kInvalidArgument for a field that is not there, and for two fields of one vocabulary that differ, naming both.
+// Errors: kInvalidArgument for a field that is not there, and for two fields of one vocabulary that differ, naming
+// both.
 Result<std::vector<std::optional<Placement>>> NamedPlacements(const StrategyConfig& config, const data::Schema& schema);
 
 // The strategy of a run: what the configuration names, and where it says auto, what a planner chose.
@@ -63,8 +64,8 @@ Result<Strategy> Settle(const StrategyConfig& config, const data::Schema& schema
 // Gives every vocabulary of kFieldA2a without a home one: the costliest first, each to the rank with the least cost.
 void BalanceHomes(const std::vector<double>& costs, int num_ranks, Strategy* strategy);
 
-// Whether the preset trains through parameter servers, and the bound of staleness that they keep: 0 for ps-sync, -1 where
-// there is none.
+// Whether the preset trains through parameter servers, and the bound of staleness that they keep: 0 for ps-sync, -1
+// where there is none.
 bool UsesServers(const StrategyConfig& config);
 int64_t StalenessBound(const StrategyConfig& config);
 

@@ -45,12 +45,16 @@ struct ServiceConfig {
              .min = 0,
              .performance_only = true});
     v.Field("heartbeat_s", heartbeat_s,
-            {.text = "Time between two signs of life of a worker.", .unit = "seconds", .min = 0.05, .performance_only = true});
-    v.Field("worker_timeout_s", worker_timeout_s,
-            {.text = "A worker that was silent for so long is lost: others stop waiting for it and take over its input.",
+            {.text = "Time between two signs of life of a worker.",
              .unit = "seconds",
-             .min = 0.1,
+             .min = 0.05,
              .performance_only = true});
+    v.Field(
+        "worker_timeout_s", worker_timeout_s,
+        {.text = "A worker that was silent for so long is lost: others stop waiting for it and take over its input.",
+         .unit = "seconds",
+         .min = 0.1,
+         .performance_only = true});
     v.Field("max_message_bytes", max_message_bytes,
             {.text = "Longest message that a server or client takes.",
              .unit = "bytes",
@@ -67,26 +71,30 @@ struct ServiceConfig {
              .min = 1,
              .max = 1024,
              .performance_only = true});
-    v.Field("max_handles", max_handles,
-            {.text = "Keys of one client that a server remembers, 8 bytes each, so that they travel as 4 bytes the next "
-                     "time; 0: keys always travel whole.",
-             .unit = "keys",
-             .min = 0,
-             .max = 2147483647.0,
-             .performance_only = true});
+    v.Field(
+        "max_handles", max_handles,
+        {.text = "Keys of one client that a server remembers, 8 bytes each, so that they travel as 4 bytes the next "
+                 "time; 0: keys always travel whole.",
+         .unit = "keys",
+         .min = 0,
+         .max = 2147483647.0,
+         .performance_only = true});
     v.Field("max_memory_bytes", max_memory_bytes,
             {.text = "Memory of a server's tables beyond which pulls that need new rows are refused; 0: no bound.",
              .unit = "bytes",
              .min = 0,
              .performance_only = true});
-    v.Field("replay_bytes", replay_bytes,
-            {.text = "Clients: pushes that no checkpoint holds yet are kept up to this size, to send them again after a "
-                     "server's restart; older ones count as lost then.",
-             .unit = "bytes",
-             .min = 0,
-             .performance_only = true});
+    v.Field(
+        "replay_bytes", replay_bytes,
+        {.text = "Clients: pushes that no checkpoint holds yet are kept up to this size, to send them again after a "
+                 "server's restart; older ones count as lost then.",
+         .unit = "bytes",
+         .min = 0,
+         .performance_only = true});
     v.Field("threads", threads,
-            {.text = "Threads of a server; 0: as many as this process may use.", .min = 0, .max = 1024,
+            {.text = "Threads of a server; 0: as many as this process may use.",
+             .min = 0,
+             .max = 1024,
              .performance_only = true});
   }
 };

@@ -18,25 +18,26 @@ namespace sluice::service {
 // How numbers travel. kNative: float or double, as the model computes; kBf16: rounded to the upper half of a float.
 enum class Wire : uint8_t { kNative = 0, kBf16 = 1 };
 
-// What servers and clients must agree on. Tables in the order of the model; vocabularies as VirtualIdBuilder numbers them.
+// What servers and clients must agree on. Tables in the order of the model; vocabularies as VirtualIdBuilder numbers
+// them.
 struct TableLayout {
   std::string name;
   int64_t dim = 0;
-  std::vector<int> vocabularies;   // whose keys have rows in it, ascending
+  std::vector<int> vocabularies;  // whose keys have rows in it, ascending
 };
 struct ModelLayout {
-  std::vector<uint64_t> salts;     // [vocabularies]
+  std::vector<uint64_t> salts;  // [vocabularies]
   std::vector<TableLayout> tables;
-  int64_t params = 0;              // scalars of the dense net's flat spans
+  int64_t params = 0;  // scalars of the dense net's flat spans
   int64_t buffers = 0;
   int scalar_bytes = 4;
-  std::string description;         // anything else that must be equal: train::DescribeModel
+  std::string description;  // anything else that must be equal: train::DescribeModel
 };
 
 struct ClientOptions {
-  std::vector<std::string> servers;   // "host:port", in the order of shards
-  std::string name;                   // for people: shown by inspect
-  bool worker = true;                 // false: looks up only, and no clock waits for it
+  std::vector<std::string> servers;  // "host:port", in the order of shards
+  std::string name;                  // for people: shown by inspect
+  bool worker = true;                // false: looks up only, and no clock waits for it
   Wire rows = Wire::kNative, row_gradients = Wire::kNative;
   Wire dense = Wire::kNative, dense_gradients = Wire::kNative;
   ServiceConfig config;
@@ -45,33 +46,33 @@ struct ClientOptions {
 // What servers tell a client that joins.
 struct JoinInfo {
   uint64_t client_id = 0;
-  int64_t staleness = -1;      // bound s; -1: none
-  int64_t last_clock = 0;      // this worker's first batch is last_clock + 1
-  int64_t samples = 0;         // trained on so far by all workers, from the start of the run
+  int64_t staleness = -1;  // bound s; -1: none
+  int64_t last_clock = 0;  // this worker's first batch is last_clock + 1
+  int64_t samples = 0;     // trained on so far by all workers, from the start of the run
 };
 
 // A pull: rows of unique keys, and dense spans.
 template <class T>
 struct PullRequest {
-  const embedding::VirtualIds* ids = nullptr;   // null: dense spans only. Alive until Wait returns
+  const embedding::VirtualIds* ids = nullptr;  // null: dense spans only. Alive until Wait returns
   embedding::ResolveMode mode = embedding::ResolveMode::kTrain;
-  int64_t clock = 0;           // kTrain: number of this worker's batch, from last_clock + 1 on without gaps
-  std::vector<T*> rows;        // [tables] [U, dim]: rows of the vocabularies that the table serves are filled
-  T* params = nullptr;         // [params], or null: not wanted
-  T* buffers = nullptr;        // [buffers]
+  int64_t clock = 0;     // kTrain: number of this worker's batch, from last_clock + 1 on without gaps
+  std::vector<T*> rows;  // [tables] [U, dim]: rows of the vocabularies that the table serves are filled
+  T* params = nullptr;   // [params], or null: not wanted
+  T* buffers = nullptr;  // [buffers]
 };
 
 // A push: one optimizer step from the gradients of one batch.
 template <class T>
 struct PushRequest {
-  const embedding::VirtualIds* ids = nullptr;   // those of the pull with the same clock
+  const embedding::VirtualIds* ids = nullptr;  // those of the pull with the same clock
   int64_t clock = 0;
-  std::vector<const T*> grads;       // [tables] [U, dim], summed by unique key
-  const T* dense_grads = nullptr;    // [params], of the batch's mean loss
-  const T* buffers = nullptr;        // [buffers]: running statistics after the batch
-  double weight = 0;                 // sum of sample weights; what sums over workers are weighted by (s = 0)
+  std::vector<const T*> grads;     // [tables] [U, dim], summed by unique key
+  const T* dense_grads = nullptr;  // [params], of the batch's mean loss
+  const T* buffers = nullptr;      // [buffers]: running statistics after the batch
+  double weight = 0;               // sum of sample weights; what sums over workers are weighted by (s = 0)
   int64_t samples = 0;
-  int64_t lease = -1;                // the lease that the samples are of, or -1; `samples` advance it
+  int64_t lease = -1;  // the lease that the samples are of, or -1; `samples` advance it
 };
 
 // Outcome of a pull or push under way.
@@ -104,8 +105,8 @@ struct Lease {
 };
 enum class LeaseState {
   kGranted,
-  kWait,       // all ranges are lent; one may come back: ask again
-  kFinished,   // every range of every epoch is done
+  kWait,      // all ranges are lent; one may come back: ask again
+  kFinished,  // every range of every epoch is done
 };
 struct LeaseReply {
   LeaseState state = LeaseState::kFinished;
@@ -113,20 +114,20 @@ struct LeaseReply {
 };
 // The input as workers see it; the first to offer it settles it, others must offer the same.
 struct InputPlan {
-  int64_t ranges = 0;          // of one epoch
+  int64_t ranges = 0;  // of one epoch
   int64_t epochs = 1;
-  uint64_t fingerprint = 0;    // of files and settings
+  uint64_t fingerprint = 0;  // of files and settings
 };
 
 struct ClientStats {
   int64_t pulls = 0, pushes = 0;
-  int64_t bytes_sent = 0, bytes_received = 0;   // of messages, without the transport's framing
-  std::map<std::string, int64_t> bytes_by_kind; // keys, rows, row gradients, dense, dense gradients, control
+  int64_t bytes_sent = 0, bytes_received = 0;    // of messages, without the transport's framing
+  std::map<std::string, int64_t> bytes_by_kind;  // keys, rows, row gradients, dense, dense gradients, control
   int64_t reconnects = 0;
   int64_t replayed_pushes = 0;
-  int64_t lost_pushes = 0;       // applied by a server that forgot them, and no longer here to send again
+  int64_t lost_pushes = 0;  // applied by a server that forgot them, and no longer here to send again
   int64_t staleness_sum = 0, staleness_max = 0;   // pushes of others between a pull and its push, summed over pushes
-  double wait_s = 0;             // inside Wait
+  double wait_s = 0;                              // inside Wait
   double latency_p50_ms = 0, latency_p99_ms = 0;  // of pulls
 };
 
@@ -134,17 +135,20 @@ struct ClientStats {
 // shards of every table and of the dense spans. docs/algorithms/parameter-service.md.
 // Shapes       as the requests say; T is float, or double for models in double.
 // Memory       request buffers belong to the caller until Wait returns, pushed ones only until Push returns.
-// Semantics    Clocks: a worker's batches are numbered. With a bound s >= 0 a pull of clock c is answered when every live
-//              worker has pushed all batches up to c - 1 - s. With s = 0 servers also wait until every worker's gradients
-//              of a clock are there, sum them weighted by sample weight, and step once. Without a bound each push is a step
-//              of its own. Every batch that is pulled in kTrain must be pushed, in the order of clocks.
+// Semantics    Clocks: a worker's batches are numbered. With a bound s >= 0 a pull of clock c is answered when every
+// live
+//              worker has pushed all batches up to c - 1 - s. With s = 0 servers also wait until every worker's
+//              gradients of a clock are there, sum them weighted by sample weight, and step once. Without a bound each
+//              push is a step of its own. Every batch that is pulled in kTrain must be pushed, in the order of clocks.
 //              At most once: servers count a client's pushes, so that one that is sent again has no effect.
-//              A server that is away: requests wait and are sent again; pushes that the restarted server's checkpoint does
-//              not hold are sent again while they are kept (replay_bytes), else counted in lost_pushes and logged.
+//              A server that is away: requests wait and are sent again; pushes that the restarted server's checkpoint
+//              does not hold are sent again while they are kept (replay_bytes), else counted in lost_pushes and logged.
 // Threads      one thread calls; another may call the lease functions and stats. Rows arrive on threads of the client.
-// Errors       kUnavailable: a server was away for retry_s; kInvalidArgument: another model or token, a clock out of turn;
+// Errors       kUnavailable: a server was away for retry_s; kInvalidArgument: another model or token, a clock out of
+// turn;
 //              kResourceExhausted: a limit of the server.
-// Cost         per key 4 bytes up once a server knows it, and its count in one byte; rows and gradients in the wire's format;
+// Cost         per key 4 bytes up once a server knows it, and its count in one byte; rows and gradients in the wire's
+// format;
 //              no key travels with a push whose pull the server still holds.
 template <class T>
 class ParameterClient {

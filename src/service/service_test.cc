@@ -18,7 +18,8 @@ class ServiceTest : public testing::Test {
   void SetUp() override {
     if (!ServiceBuilt()) GTEST_SKIP() << "a build without gRPC";
 #if defined(__SANITIZE_THREAD__)
-    // Thousands of false alarms, from locks and queues that the sanitizer does not see. EngineTest has the server's part.
+    // Thousands of false alarms, from locks and queues that the sanitizer does not see. EngineTest has the server's
+    // part.
     GTEST_SKIP() << "gRPC is not instrumented";
 #endif
   }

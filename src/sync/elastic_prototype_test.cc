@@ -1,6 +1,6 @@
-// The contract serves synchronisers that no step waits for: elastic averaging by a thread of its own, while workers train.
-// Source: Zhang et al., Deep learning with Elastic Averaging SGD, 2015; ShadowSync (Zheng et al., 2020), EASGD. A prototype:
-// it shows that flat spans suffice, not how fast such a synchroniser can be.
+// The contract serves synchronisers that no step waits for: elastic averaging by a thread of its own, while workers
+// train. Source: Zhang et al., Deep learning with Elastic Averaging SGD, 2015; ShadowSync (Zheng et al., 2020), EASGD.
+// A prototype: it shows that flat spans suffice, not how fast such a synchroniser can be.
 #include <atomic>
 #include <chrono>
 #include <cmath>
@@ -26,13 +26,13 @@ void Add(float& x, float y) {
   }
 }
 
-// Merges parameters with the other replicas' again and again: every replica moves by `alpha` towards their mean. Workers
-// write the same span meanwhile, without locks, as Hogwild does.
+// Merges parameters with the other replicas' again and again: every replica moves by `alpha` towards their mean.
+// Workers write the same span meanwhile, without locks, as Hogwild does.
 class ElasticSync final : public DenseSync<float> {
  public:
   ElasticSync(Communicator* comm, std::span<float> params, float alpha)
       : comm_(comm), params_(params), alpha_(alpha), thread_([this] { Loop(); }) {}
-  ~ElasticSync() override { thread_.join(); }   // when every rank has asked for the end
+  ~ElasticSync() override { thread_.join(); }  // when every rank has asked for the end
 
   void GradientsFinal(std::span<float>, Range) override {}
   Status BeforeUpdate(std::span<float>) override {
@@ -48,7 +48,7 @@ class ElasticSync final : public DenseSync<float> {
     bool end = false;
     while (!end) {
       for (size_t i = 0; i < params_.size(); ++i) mean[i] = Load(params_[i]);
-      mean.back() = stop_.load(std::memory_order_relaxed) ? 1.0f : 0.0f;   // all stop after the same merge
+      mean.back() = stop_.load(std::memory_order_relaxed) ? 1.0f : 0.0f;  // all stop after the same merge
       status_ = comm_->AllReduce<float>(mean, comm::ReduceOp::kSum, comm::Traffic::kDenseGradients);
       if (!status_.ok()) {
         failed_.store(true, std::memory_order_release);
@@ -66,7 +66,7 @@ class ElasticSync final : public DenseSync<float> {
   float alpha_;
   std::atomic<bool> stop_{false}, failed_{false};
   std::atomic<int64_t> merges_{0};
-  Status status_;   // of the thread; read after failed_
+  Status status_;  // of the thread; read after failed_
   std::thread thread_;
 };
 
@@ -96,14 +96,16 @@ TEST(ElasticPrototypeTest, AThreadMergesReplicasWhileWorkersTrain) {
           sync.GradientsFinal(gradients, {0, kDim});
           ASSERT_TRUE(sync.BeforeUpdate(gradients).ok());
           for (int i = 0; i < kDim; ++i)
-            if (gradients[static_cast<size_t>(i)] != 0) Add(params[static_cast<size_t>(i)], -0.01f * gradients[static_cast<size_t>(i)]);
+            if (gradients[static_cast<size_t>(i)] != 0)
+              Add(params[static_cast<size_t>(i)], -0.01f * gradients[static_cast<size_t>(i)]);
         }
       };
       std::vector<std::thread> workers;
       for (int w = 0; w < kWorkers; ++w) workers.emplace_back(work, w);
       // Both replicas train for as many merges; time bounds it where the machine is busy.
       const auto deadline = comm::Clock::now() + std::chrono::seconds(20);
-      while (sync.merges() < 3000 && comm::Clock::now() < deadline) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+      while (sync.merges() < 3000 && comm::Clock::now() < deadline)
+        std::this_thread::sleep_for(std::chrono::milliseconds(1));
       done = true;
       for (auto& worker : workers) worker.join();
       sync.Stop();
@@ -112,7 +114,9 @@ TEST(ElasticPrototypeTest, AThreadMergesReplicasWhileWorkersTrain) {
     for (int i = 0; i < kDim; ++i)
       errors[comm.rank()] = std::max(errors[comm.rank()], std::abs(double{params[static_cast<size_t>(i)]} - target(i)));
   });
-  for (int i = 0; i < kDim; ++i) apart[0] = std::max(apart[0], std::abs(double{replicas[0][static_cast<size_t>(i)]} - replicas[1][static_cast<size_t>(i)]));
+  for (int i = 0; i < kDim; ++i)
+    apart[0] =
+        std::max(apart[0], std::abs(double{replicas[0][static_cast<size_t>(i)]} - replicas[1][static_cast<size_t>(i)]));
   EXPECT_GT(merges[0], 10);
   EXPECT_LT(errors[0], 0.3) << "rank 0 learned what only rank 1's samples show";
   EXPECT_LT(errors[1], 0.3);

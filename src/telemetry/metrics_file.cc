@@ -26,7 +26,8 @@ Status WriteMetricsFile(const std::string& path, const RunMetrics& metrics) {
   json["bytes_per_sample"] = Json::object();
   for (const auto& [kind, bytes] : metrics.bytes_per_sample) json["bytes_per_sample"][kind] = number(bytes);
   if (!metrics.predicted_bytes_per_sample.empty()) json["predicted_bytes_per_sample"] = Json::object();
-  for (const auto& [kind, bytes] : metrics.predicted_bytes_per_sample) json["predicted_bytes_per_sample"][kind] = number(bytes);
+  for (const auto& [kind, bytes] : metrics.predicted_bytes_per_sample)
+    json["predicted_bytes_per_sample"][kind] = number(bytes);
   json["processes"] = Json::array();
   for (const ProcessUse& process : metrics.processes)
     json["processes"].push_back({{"peak_rss_bytes", process.peak_rss_bytes}, {"cpu_s", number(process.cpu_s)}});

@@ -245,8 +245,8 @@ Status LoadServerState(const checkpoint::CheckpointReader& reader, ModelState<T>
   const placement::Ownership ownership({}, server, servers);
   for (int t = 0; t < state->tables->size(); ++t) {
     const std::string prefix = "table/" + state->tables->need(t).name;
-    SLUICE_RETURN_IF_ERROR(state->tables->table(t).Load(OwnedSections(reader, prefix, ownership), prefix,
-                                                        {.all_shards = servers == 1}));
+    SLUICE_RETURN_IF_ERROR(
+        state->tables->table(t).Load(OwnedSections(reader, prefix, ownership), prefix, {.all_shards = servers == 1}));
   }
   return Status::Ok();
 }
@@ -267,8 +267,8 @@ Status WriteServerTables(checkpoint::CheckpointWriter* writer, const ModelState<
 }
 
 template <class T>
-Status WriteServerModel(checkpoint::CheckpointWriter* writer, const CheckpointHeader& header, const ModelState<T>& state,
-                        const std::string& service) {
+Status WriteServerModel(checkpoint::CheckpointWriter* writer, const CheckpointHeader& header,
+                        const ModelState<T>& state, const std::string& service) {
   SLUICE_RETURN_IF_ERROR(WriteModel(writer, header, state, nullptr));
   SLUICE_ASSIGN_OR_RETURN(auto file, writer->OpenFile("service"));
   return file->Put("service/state.json", Bytes(service));
@@ -327,11 +327,13 @@ template Status LoadState(const checkpoint::CheckpointReader&, ModelState<float>
 template Status LoadState(const checkpoint::CheckpointReader&, ModelState<double>*, const RankContext*);
 
 template Status LoadServerState(const checkpoint::CheckpointReader&, ModelState<float>*, int, int);
-template Status WriteServerTables(checkpoint::CheckpointWriter*, const ModelState<float>&, int, const std::vector<int64_t>&);
+template Status WriteServerTables(checkpoint::CheckpointWriter*, const ModelState<float>&, int,
+                                  const std::vector<int64_t>&);
 template Status WriteServerModel(checkpoint::CheckpointWriter*, const CheckpointHeader&, const ModelState<float>&,
                                  const std::string&);
 template Status LoadServerState(const checkpoint::CheckpointReader&, ModelState<double>*, int, int);
-template Status WriteServerTables(checkpoint::CheckpointWriter*, const ModelState<double>&, int, const std::vector<int64_t>&);
+template Status WriteServerTables(checkpoint::CheckpointWriter*, const ModelState<double>&, int,
+                                  const std::vector<int64_t>&);
 template Status WriteServerModel(checkpoint::CheckpointWriter*, const CheckpointHeader&, const ModelState<double>&,
                                  const std::string&);
 

@@ -58,8 +58,8 @@ Status WriteServerTables(checkpoint::CheckpointWriter* writer, const ModelState<
                          const std::vector<int64_t>& total_rows);
 // Everything else, by the first server; `service` is kept as section service/state.json.
 template <class T>
-Status WriteServerModel(checkpoint::CheckpointWriter* writer, const CheckpointHeader& header, const ModelState<T>& state,
-                        const std::string& service);
+Status WriteServerModel(checkpoint::CheckpointWriter* writer, const CheckpointHeader& header,
+                        const ModelState<T>& state, const std::string& service);
 // Commits what all have written, as SaveCheckpoint does.
 Result<std::string> CommitServerCheckpoint(checkpoint::CheckpointWriter* writer, const Progress& progress,
                                            const std::vector<std::string>& others_sections);

@@ -84,28 +84,32 @@ Status ValidateForRanks(const RunConfig& config) {
 Status ValidateForServers(const RunConfig& config) {
   const placement::StrategyConfig& strategy = config.strategy;
   if (strategy.servers.empty())
-    return InvalidArgument("strategy.servers: preset {} needs the addresses of the parameter servers; sluice launch starts "
-                           "servers and workers on one machine",
-                           strategy.preset);
+    return InvalidArgument(
+        "strategy.servers: preset {} needs the addresses of the parameter servers; sluice launch starts "
+        "servers and workers on one machine",
+        strategy.preset);
   if (strategy.worker >= strategy.workers && strategy.preset == "ps-sync")
-    return InvalidArgument("strategy.worker: {} of {} workers; they are numbered from 0", strategy.worker, strategy.workers);
+    return InvalidArgument("strategy.worker: {} of {} workers; they are numbered from 0", strategy.worker,
+                           strategy.workers);
   const auto refuse = [&](const char* setting, const char* instead) {
     return InvalidArgument("{} is not offered with strategy.preset {}; {}", setting, strategy.preset, instead);
   };
   if (config.train.eval_every_steps > 0) return refuse("train.eval_every_steps", "worker 0 evaluates at the end");
-  if (config.train.early_stopping.patience > 0) return refuse("train.early_stopping", "a run goes to the end of its data");
+  if (config.train.early_stopping.patience > 0)
+    return refuse("train.early_stopping", "a run goes to the end of its data");
   const auto plateau = [](const optim::OptimizerConfig& optimizer) { return optimizer.schedule.kind == "plateau"; };
-  if (plateau(config.optimizer) ||
-      std::any_of(config.tables.begin(), config.tables.end(), [&](const auto& t) { return plateau(t.second.optimizer); }))
+  if (plateau(config.optimizer) || std::any_of(config.tables.begin(), config.tables.end(),
+                                               [&](const auto& t) { return plateau(t.second.optimizer); }))
     return refuse("schedule kind plateau", "it heeds evaluations, which servers do not see");
   for (const std::string& path : config.data.train)
     if (path == "-") return refuse("standard input", "name files that every worker can read");
-  if (config.precision == "fp64" && (strategy.wire.rows != "fp32" || strategy.wire.dense != "fp32" ||
-                                     strategy.wire.dense_gradients != "fp32"))
+  if (config.precision == "fp64" &&
+      (strategy.wire.rows != "fp32" || strategy.wire.dense != "fp32" || strategy.wire.dense_gradients != "fp32"))
     return InvalidArgument("strategy.wire: bf16 does not go with precision fp64");
   if (strategy.preset != "ps-sync" || strategy.workers == 1) return Status::Ok();
   if (config.train.clip_norm > 0 || config.optimizer.clip_norm > 0)
-    return refuse("clipping by norm with several workers", "no worker knows the norm of the joined batch; use clip_value");
+    return refuse("clipping by norm with several workers",
+                  "no worker knows the norm of the joined batch; use clip_value");
   if (config.deterministic)
     return refuse("deterministic: true with several workers", "one worker gives the bits of one process");
   if (config.model.batch_norm)

@@ -65,8 +65,8 @@ struct TrainConfig {
   EarlyStoppingConfig early_stopping;
   ProgressiveConfig progressive;
 
-  // Whether the host stage has threads of its own beside `num_threads` that compute. Text costs enough to read that they
-  // pay even where no processor is free; keys that lie ready do not.
+  // Whether the host stage has threads of its own beside `num_threads` that compute. Text costs enough to read that
+  // they pay even where no processor is free; keys that lie ready do not.
   bool Overlaps(int num_threads, bool reads_text) const {
     return overlap == "auto" ? reads_text || num_threads < NumUsableProcessors() : overlap == "true";
   }
@@ -76,12 +76,13 @@ struct TrainConfig {
     v.Field("batch_size", batch_size, {.text = "Samples of one step.", .unit = "samples", .min = 1, .max = 1 << 22});
     v.Field("epochs", epochs, {.text = "Passes over the training data.", .min = 1});
     v.Field("max_steps", max_steps, {.text = "Stop after this many steps; 0: at the end of the data.", .min = 0});
-    v.Field("overlap", overlap,
-            {.text = "Read and resolve rows on threads of their own while others compute. Auto: where the data is text, or "
-                     "`threads` leaves a processor free; else the threads that compute do it between steps. Results are "
-                     "the same either way.",
-             .choices = {"auto", "true", "false"},
-             .performance_only = true});
+    v.Field(
+        "overlap", overlap,
+        {.text = "Read and resolve rows on threads of their own while others compute. Auto: where the data is text, or "
+                 "`threads` leaves a processor free; else the threads that compute do it between steps. Results are "
+                 "the same either way.",
+         .choices = {"auto", "true", "false"},
+         .performance_only = true});
     v.Field("queue_depth", queue_depth,
             {.text = "Batches that may wait between two stages.", .min = 1, .max = 4, .performance_only = true});
     v.Field("eval_every_steps", eval_every_steps,
@@ -122,12 +123,16 @@ struct WarmStartConfig {
     const std::vector<std::string> keep_reset = {"keep", "reset"};
     v.Field("slots", slots, {.text = "Optimizer state of rows and dense parameters.", .choices = keep_reset});
     v.Field("counts", counts, {.text = "Counts and last use of rows.", .choices = keep_reset});
-    v.Field("learning_rate", learning_rate,
-            {.text = "Keep: schedules go on from the other run's step. Reset: they start anew.", .choices = keep_reset});
+    v.Field(
+        "learning_rate", learning_rate,
+        {.text = "Keep: schedules go on from the other run's step. Reset: they start anew.", .choices = keep_reset});
     v.Field("dense", dense, {.text = "Parameters of the dense net.", .choices = keep_reset});
     v.Map("rename", rename, {.text = "Fields of this run that take the rows of a field of another name."});
-    v.Field("drop", drop, {.text = "Tables or dense parameters of the other checkpoint that are left behind. Fields that this run does not "
-                    "have are in any case; their rows stay in a table that other fields use too, until they expire."});
+    v.Field(
+        "drop", drop,
+        {.text =
+             "Tables or dense parameters of the other checkpoint that are left behind. Fields that this run does not "
+             "have are in any case; their rows stay in a table that other fields use too, until they expire."});
     v.Field("allow_misfit", allow_misfit,
             {.text = "Start what does not fit (another width or shape) anew with a warning, in place of an error."});
   }
@@ -146,7 +151,8 @@ struct CheckpointConfig {
   void Visit(V& v) {
     v.Field("every_steps", every_steps, {.text = "Write a checkpoint every so many steps; 0: off.", .min = 0});
     v.Field("every_seconds", every_seconds,
-            {.text = "Write a checkpoint when so much time passed since the last one; 0: off.", .unit = "seconds",
+            {.text = "Write a checkpoint when so much time passed since the last one; 0: off.",
+             .unit = "seconds",
              .min = 0});
     v.Field("keep", keep, {.text = "Checkpoints that are kept; the oldest is removed first.", .min = 1});
     v.Field("at_end", at_end, {.text = "Write a checkpoint when training ends."});
@@ -167,10 +173,13 @@ struct LogConfig {
   template <class V>
   void Visit(V& v) {
     v.Field("every_seconds", every_seconds,
-            {.text = "Time between two lines of train.jsonl and, off a terminal, of the log.", .unit = "seconds",
-             .min = 0.1, .performance_only = true});
+            {.text = "Time between two lines of train.jsonl and, off a terminal, of the log.",
+             .unit = "seconds",
+             .min = 0.1,
+             .performance_only = true});
     v.Field("every_steps", every_steps,
-            {.text = "Steps between two lines of train.jsonl, beside every_seconds; 0: off.", .min = 0,
+            {.text = "Steps between two lines of train.jsonl, beside every_seconds; 0: off.",
+             .min = 0,
              .performance_only = true});
     v.Field("tensorboard", tensorboard,
             {.text = "Also write TensorBoard event files into the run folder.", .performance_only = true});
@@ -207,7 +216,8 @@ struct BenchConfig {
     v.Field("fill_tables", fill_tables, {.text = "Put every key into the tables before time is taken."});
     v.Field("batches", batches, {.text = "Distinct batches in memory, used round after round.", .min = 1});
     v.Field("warmup_steps", warmup_steps, {.text = "Steps before time is taken.", .min = 0});
-    v.Field("seconds", seconds, {.text = "Length of a timed round over batches in memory.", .unit = "seconds", .min = 0});
+    v.Field("seconds", seconds,
+            {.text = "Length of a timed round over batches in memory.", .unit = "seconds", .min = 0});
     v.Field("rounds", rounds, {.text = "Timed rounds; the report holds the median and the spread.", .min = 1});
     v.Field("text_samples", text_samples, {.text = "Lines written where data is text without files.", .min = 1});
     v.Field("roofline", roofline, {.text = "Measure the machine and report the model's share of what it can do."});

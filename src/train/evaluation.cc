@@ -54,9 +54,10 @@ Result<metric::Metrics> EvaluateSource(ModelState<T>* state, nn::LossKind loss, 
   evaluator_options.num_labels = state->schema.num_labels();
   evaluator_options.grouped = state->schema.has_group;
   metric::Evaluator evaluator(evaluator_options);
-  SLUICE_RETURN_IF_ERROR(ScoreSource<T>(state, source, pool, options, [&](const data::Batch& batch, const float* scores) {
-    return evaluator.Add({{scores, batch.labels.size()}, batch.labels, batch.sample_weights, batch.groups});
-  }));
+  SLUICE_RETURN_IF_ERROR(
+      ScoreSource<T>(state, source, pool, options, [&](const data::Batch& batch, const float* scores) {
+        return evaluator.Add({{scores, batch.labels.size()}, batch.labels, batch.sample_weights, batch.groups});
+      }));
   return evaluator.Finish();
 }
 
@@ -80,8 +81,10 @@ Result<double> Goodness(const metric::Metrics& metrics, const std::string& name)
   if (name == "normalized_entropy") value = -metrics.ne;
   if (name == "rmse") value = -metrics.rmse;
   if (std::isnan(value))
-    return InvalidArgument("train.early_stopping.metric: the held-out data does not define {} (one class only, or no "
-                           "groups)", name);
+    return InvalidArgument(
+        "train.early_stopping.metric: the held-out data does not define {} (one class only, or no "
+        "groups)",
+        name);
   return value;
 }
 

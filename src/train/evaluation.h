@@ -18,10 +18,10 @@ template <class T>
 struct ScoreOptions {
   bool overlap = true;
   int64_t queue_depth = 2;
-  double logit_correction = 0;               // added to every logit: data::LogitCorrection
-  const RankContext* ranks = nullptr;        // null: one process; else collective, and every rank has all scores
-  RemoteStep<T>* remote = nullptr;           // where rows live on parameter servers
-  const std::atomic<bool>* stop = nullptr;   // set: leave with kCancelled
+  double logit_correction = 0;              // added to every logit: data::LogitCorrection
+  const RankContext* ranks = nullptr;       // null: one process; else collective, and every rank has all scores
+  RemoteStep<T>* remote = nullptr;          // where rows live on parameter servers
+  const std::atomic<bool>* stop = nullptr;  // set: leave with kCancelled
 };
 
 // Scores every batch of a source, in its order, with rows looked up and never inserted.
@@ -38,8 +38,8 @@ template <class T>
 Result<metric::Metrics> EvaluateSource(ModelState<T>* state, nn::LossKind loss, data::BatchSource* source,
                                        ThreadPool* pool, const ScoreOptions<T>& options);
 
-// Weights of a batch's samples, by which metrics are those of the whole population: a negative that was kept stands for those
-// that were not. May use `room`, which must outlive the result.
+// Weights of a batch's samples, by which metrics are those of the whole population: a negative that was kept stands for
+// those that were not. May use `room`, which must outlive the result.
 std::span<const float> PopulationWeights(double negative_keep_rate, int num_labels, const data::Batch& batch,
                                          std::vector<float>* room);
 

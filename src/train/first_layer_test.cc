@@ -31,9 +31,8 @@ class FirstLayerTest : public RanksTest {
   }
 };
 
-const std::vector<Way> kWays = {
-    {"des", "by_hash"}, {"des", "by_rows"}, {"des_rs", "by_hash"}, {"field_a2a", "by_rows"}, {"des", "pooled"},
-    {"field_a2a", "pooled"}};
+const std::vector<Way> kWays = {{"des", "by_hash"},       {"des", "by_rows"}, {"des_rs", "by_hash"},
+                                {"field_a2a", "by_rows"}, {"des", "pooled"},  {"field_a2a", "pooled"}};
 
 TEST_F(FirstLayerTest, EverySplitGivesTheModelOfOneRank) {
   size_t turn = 0;
@@ -47,7 +46,7 @@ TEST_F(FirstLayerTest, EverySplitGivesTheModelOfOneRank) {
 
 TEST_F(FirstLayerTest, FieldsOfSeveralPlacementsShareAFirstLayer) {
   RunConfig config = Model("deepfm");
-  config.train.batch_size = 600;   // products pay
+  config.train.batch_size = 600;  // products pay
   const std::string alone = NewRun();
   MustTrain(config, alone);
   config.strategy.placement = "des_rs";
@@ -71,10 +70,9 @@ TEST_F(FirstLayerTest, CheckpointsAreWholeAndGoOnAtAnotherNumberOfRanks) {
   const RunConfig config = Model("wide_deep");
   const std::string alone = NewRun();
   MustTrain(config, alone);
-  const std::vector<std::tuple<int, Way, int, Way>> changes = {
-      {3, {"des", "by_rows"}, 2, {"des", "by_rows"}},
-      {2, {"field_a2a", "by_rows"}, 3, {"des_rs", "by_hash"}},
-      {4, {"field_a2a", "by_rows"}, 1, {"auto", "auto"}}};
+  const std::vector<std::tuple<int, Way, int, Way>> changes = {{3, {"des", "by_rows"}, 2, {"des", "by_rows"}},
+                                                               {2, {"field_a2a", "by_rows"}, 3, {"des_rs", "by_hash"}},
+                                                               {4, {"field_a2a", "by_rows"}, 1, {"auto", "auto"}}};
   for (const auto& [from, before, to, after] : changes) {
     const std::string run = NewRun();
     RunConfig first = Splitting(config, before);
@@ -119,9 +117,9 @@ TEST_F(FirstLayerTest, AutoTakesTheFormThatSendsLess) {
   RunConfig config = Splitting(Model("dnn"), {"des_rs", "auto"});
   config.precision = "fp32";
   const auto partials = [&] { return MustTrainOn(2, config, NewRun()).bytes_per_sample.at("partials"); };
-  EXPECT_DOUBLE_EQ(partials(), 2 * 8 * 4);    // 8 columns in place of 16
+  EXPECT_DOUBLE_EQ(partials(), 2 * 8 * 4);  // 8 columns in place of 16
   config.model.mlp = {24};
-  EXPECT_DOUBLE_EQ(partials(), 2 * 16 * 4);   // 24 would be more
+  EXPECT_DOUBLE_EQ(partials(), 2 * 16 * 4);  // 24 would be more
   // Replicated, the weights' gradients are a cost of their own.
   config.model.mlp = {8};
   config.strategy.placement = "des";

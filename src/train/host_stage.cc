@@ -92,8 +92,8 @@ void HostStage<T>::Resolve(WorkingSet* set, ThreadPool* pool) {
     set->times.resolve_s = watch.Lap();
     return;
   }
-  // Here and not after the worker's step: what expires follows from counts and last uses, which Resolve alone changes, and
-  // rows of the batches in flight lie within the pin window. So overlap changes nothing.
+  // Here and not after the worker's step: what expires follows from counts and last uses, which Resolve alone changes,
+  // and rows of the batches in flight lie within the pin window. So overlap changes nothing.
   if (options_.mode == embedding::ResolveMode::kTrain && tables_->expires() && step_ > 0) tables_->Expire(step_);
   tables_->Resolve(set, options_.mode, ++step_, pool);
   epoch_ = set->batch.epoch;
@@ -102,7 +102,8 @@ void HostStage<T>::Resolve(WorkingSet* set, ThreadPool* pool) {
 
 // Runs `body` on a thread; what went wrong is in *status before `close`.
 template <class T>
-void HostStage<T>::Start(Status* status, std::thread* thread, Status (HostStage::*body)(), std::function<void()> close) {
+void HostStage<T>::Start(Status* status, std::thread* thread, Status (HostStage::*body)(),
+                         std::function<void()> close) {
   *thread = std::thread([this, status, body, close = std::move(close)] {
     try {
       *status = (this->*body)();

@@ -27,27 +27,29 @@ struct HostStageOptions {
   embedding::ResolveMode mode = embedding::ResolveMode::kTrain;
   bool overlap = true;
   int64_t queue_depth = 2;
-  int64_t last_step = 0;       // step before the first batch
-  int64_t last_epoch = 0;      // epoch of the last batch before the first
-  int64_t max_steps = 0;       // stop after this step; 0: at the end of the source
+  int64_t last_step = 0;   // step before the first batch
+  int64_t last_epoch = 0;  // epoch of the last batch before the first
+  int64_t max_steps = 0;   // stop after this step; 0: at the end of the source
   // True where the worker needs everything at rest after this step (an evaluation, a checkpoint): the rows of
   // the next batch are then resolved only after Continue. May be null.
   std::function<bool(int64_t step)> rest_after;
   bool rest_between_epochs = false;
-  const RankContext* ranks = nullptr;   // null: one process
-  RemoteStep<T>* remote = nullptr;      // where rows live on parameter servers; they are asked for in place of resolved
-  LeasedSource* leases = nullptr;       // with it, in training: the source
-  bool needs_labels = false;            // with several ranks: of the global batch, on every rank
+  const RankContext* ranks = nullptr;  // null: one process
+  RemoteStep<T>* remote = nullptr;     // where rows live on parameter servers; they are asked for in place of resolved
+  LeasedSource* leases = nullptr;      // with it, in training: the source
+  bool needs_labels = false;           // with several ranks: of the global batch, on every rank
 };
 
 // Stages 1 and 2: reads batches, makes their keys unique and resolves their rows, ahead of the worker by at most
 // queue_depth batches. Reading and resolving run side by side, each a batch or two ahead of the next.
 // Source: ScaleFreeCTR (host manager); docs/architecture.md.
-// Semantics    the rows of a batch are resolved in the order of steps, and never before a rest that lies between; so the
+// Semantics    the rows of a batch are resolved in the order of steps, and never before a rest that lies between; so
+// the
 //              sequence of table operations, and with it every result, is that of a run without overlap.
-// Threads      Next, Recycle, Continue and RequestRest from the worker's thread. With overlap two threads of its own: one
-//              reads and makes unique, one resolves. Stages on the same tables may run at the same time where the tables
-//              allow it.
+// Threads      Next, Recycle, Continue and RequestRest from the worker's thread. With overlap two threads of its own:
+// one
+//              reads and makes unique, one resolves. Stages on the same tables may run at the same time where the
+//              tables allow it.
 // Errors       those of the source and the tables, from Next, after every batch before the failure.
 template <class T>
 class HostStage {
@@ -55,7 +57,7 @@ class HostStage {
   enum class Event { kBatch, kRest, kEpochEnd, kEnd };
   struct Item {
     Event event = Event::kEnd;
-    WorkingSet* set = nullptr;   // kBatch only
+    WorkingSet* set = nullptr;  // kBatch only
   };
 
   // `pool` serves stages without overlap, on the thread that calls Next.
@@ -84,7 +86,7 @@ class HostStage {
   Status ProduceRead();
   Status ProduceResolved();
   bool WaitForContinue();
-  bool TakeRest();   // whether a rest follows the step just resolved
+  bool TakeRest();  // whether a rest follows the step just resolved
 
   data::BatchSource* source_;
   TableSet<T>* tables_;
@@ -95,10 +97,10 @@ class HostStage {
   BoundedQueue<WorkingSet*> free_;
   BoundedQueue<WorkingSet*> read_;
   BoundedQueue<Item> ready_;
-  Status read_status_, status_;   // written before read_ and ready_ are closed, read after
+  Status read_status_, status_;  // written before read_ and ready_ are closed, read after
   std::atomic<bool> rest_requested_{false};
   std::atomic<int64_t> rest_at_{0};
-  std::unique_ptr<RankKeys> rank_keys_;   // null: one process
+  std::unique_ptr<RankKeys> rank_keys_;  // null: one process
   int64_t step_ = 0, epoch_ = 0;
 
   std::mutex mutex_;

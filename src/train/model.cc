@@ -36,8 +36,7 @@ struct Model::Impl {
   template <class T>
   ScoreOptions<T> Options() const {
     ScoreOptions<T> options;
-    options.overlap =
-        header.config.train.Overlaps(pool->num_threads(), header.features.format != "packed");
+    options.overlap = header.config.train.Overlaps(pool->num_threads(), header.features.format != "packed");
     options.queue_depth = header.config.train.queue_depth;
     options.logit_correction = data::LogitCorrection(header.config.data);
     options.stop = &InterruptFlag();

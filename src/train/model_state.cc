@@ -16,7 +16,8 @@ nn::Precision PrecisionOf(const RunConfig& config) {
     if (Bf16ProductsPay()) return nn::Precision::kBf16;
     static std::once_flag said;
     std::call_once(said, [] {
-      SLUICE_INFO("precision bf16: products of bf16 are slower than of float on {}; multiplying in float", ProcessorName());
+      SLUICE_INFO("precision bf16: products of bf16 are slower than of float on {}; multiplying in float",
+                  ProcessorName());
     });
   }
   return nn::Precision::kFp32;
@@ -43,9 +44,9 @@ Result<std::unique_ptr<ModelState<T>>> ModelState<T>::Make(const RunConfig& conf
   SLUICE_ASSIGN_OR_RETURN(state->net, nn::Net<T>::Build(state->spec, schema));
   const uint64_t seed = static_cast<uint64_t>(config.seed);
   SLUICE_ASSIGN_OR_RETURN(
-      state->tables, TableSet<T>::Make(
-                         schema, state->net->tables(),
-                         [&](const std::string& table) { return TableSettings(config, table); }, seed));
+      state->tables,
+      TableSet<T>::Make(
+          schema, state->net->tables(), [&](const std::string& table) { return TableSettings(config, table); }, seed));
   for (const auto& [name, settings] : config.tables) {
     if (name == "default" || state->tables->FindTable(name) >= 0) continue;
     std::string known = "default";

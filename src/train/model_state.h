@@ -32,9 +32,9 @@ struct ModelState {
   nn::NetSpec spec;
   std::unique_ptr<nn::Net<T>> net;
   std::unique_ptr<TableSet<T>> tables;
-  AlignedBuffer<T> params;    // [net->params().size()]
-  AlignedBuffer<T> buffers;   // [net->buffers().size()]
-  AlignedBuffer<T> slots;     // [NumSpanSlots(rule.kind, params.size())]
+  AlignedBuffer<T> params;   // [net->params().size()]
+  AlignedBuffer<T> buffers;  // [net->buffers().size()]
+  AlignedBuffer<T> slots;    // [NumSpanSlots(rule.kind, params.size())]
   optim::Rule rule;
   optim::Schedule schedule;
 
@@ -45,8 +45,8 @@ struct ModelState {
   explicit ModelState(optim::Schedule s) : schedule(std::move(s)) {}
 };
 
-// The precision that a configuration names; kFp32 for bf16 where bf16 products are slower (Bf16ProductsPay), which is said
-// once in the log. REQUIRES: a validated configuration.
+// The precision that a configuration names; kFp32 for bf16 where bf16 products are slower (Bf16ProductsPay), which is
+// said once in the log. REQUIRES: a validated configuration.
 nn::Precision PrecisionOf(const RunConfig& config);
 
 // Whether the model's preset (or custom graph) reads numeric features as numbers; where it does not, they become keys.

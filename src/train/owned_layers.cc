@@ -107,7 +107,8 @@ Status OwnedLayers<T>::Share(comm::Communicator* comm, ModelState<T>* state) con
   for (int64_t at = 0; at < state->slots.size(); at += size) planes.push_back(state->slots.data() + at);
   std::vector<int64_t> counts(static_cast<size_t>(num_ranks_), 0), begin;
   for (const Span& span : spans_)
-    if (span.owner >= 0) counts[static_cast<size_t>(span.owner)] += span.params.size() * static_cast<int64_t>(planes.size());
+    if (span.owner >= 0)
+      counts[static_cast<size_t>(span.owner)] += span.params.size() * static_cast<int64_t>(planes.size());
   int64_t total = 0;
   for (const int64_t count : counts) {
     begin.push_back(total);

@@ -27,13 +27,14 @@ int FirstOther(const std::vector<std::string>& texts) {
 Status CheckPrograms(const RunConfig& config, placement::Ranks* ranks) {
   SLUICE_ASSIGN_OR_RETURN(const auto versions, ranks->Collect(kVersion));
   if (const int r = FirstOther(versions); r > 0) {
-    return ranks->LeaveTogether(InvalidArgument("rank {}: runs sluice {}, rank 0 runs {}; install one version everywhere", r,
-                                                versions[static_cast<size_t>(r)], versions[0]));
+    return ranks->LeaveTogether(
+        InvalidArgument("rank {}: runs sluice {}, rank 0 runs {}; install one version everywhere", r,
+                        versions[static_cast<size_t>(r)], versions[0]));
   }
   // Before the settings are compared it is not known whether all ask for it, so all say what they run on.
   SLUICE_ASSIGN_OR_RETURN(const auto processors,
                           ranks->Collect(fmt::format("{} ({}{})", ProcessorName(), IsaName(BestIsa()),
-                                               Bf16ProductsPay() ? ", bf16 products" : "")));
+                                                     Bf16ProductsPay() ? ", bf16 products" : "")));
   if (const int r = FirstOther(processors); r > 0 && config.deterministic) {
     return ranks->LeaveTogether(
         InvalidArgument("rank {}: runs on {}, rank 0 on {}; deterministic: true needs one kind of processor", r,
@@ -98,7 +99,8 @@ Host ThisHost() {
   char name[256] = "";
   gethostname(name, sizeof name - 1);
   host.name = name[0] == '\0' ? "localhost" : name;
-  std::replace_if(host.name.begin(), host.name.end(), [](unsigned char c) { return c <= ' '; }, '_');
+  std::replace_if(
+      host.name.begin(), host.name.end(), [](unsigned char c) { return c <= ' '; }, '_');
   host.usable = NumUsableProcessors();
   cpu_set_t mask;
   CPU_ZERO(&mask);
@@ -118,7 +120,8 @@ int ThreadsPerRank(const std::vector<Host>& hosts, int64_t threads) {
     for (const int processor : mine.processors) {
       int64_t users = 0;
       for (const Host& other : hosts)
-        users += other.name == mine.name && std::binary_search(other.processors.begin(), other.processors.end(), processor);
+        users +=
+            other.name == mine.name && std::binary_search(other.processors.begin(), other.processors.end(), processor);
       share += 1.0 / static_cast<double>(std::max<int64_t>(1, users));
     }
     const double fraction = mine.processors.empty() ? 1.0 / static_cast<double>(neighbours)

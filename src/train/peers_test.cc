@@ -21,7 +21,7 @@ TEST(ThreadsPerRankTest, ARankBoundToItsProcessorsKeepsThem) {
 
 TEST(ThreadsPerRankTest, TheSmallestMachineDecides) {
   EXPECT_EQ(ThreadsPerRank({{"a", 8, {0, 1, 2, 3, 4, 5, 6, 7}}, {"b", 2, {0, 1}}}, 0), 2);
-  EXPECT_EQ(ThreadsPerRank({{"a", 3, {0, 1, 2, 3, 4, 5, 6, 7}}, {"b", 4, {0, 1, 2, 3}}}, 0), 3);   // a quota
+  EXPECT_EQ(ThreadsPerRank({{"a", 3, {0, 1, 2, 3, 4, 5, 6, 7}}, {"b", 4, {0, 1, 2, 3}}}, 0), 3);  // a quota
 }
 
 TEST(ThreadsPerRankTest, WithoutMasksRanksShareByTheirNumber) {

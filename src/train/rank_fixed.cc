@@ -119,10 +119,10 @@ void RankFixed<T>::PushRowGradients(const WorkingSet& set, const std::vector<std
   Must(exchange_.Push(set.routes, tables, *pool_));
   const nn::FixedPoint fixed = nn::Net<T>::row_gradient_fixed(*workspace);
   for (const auto& [t, rows] : make_tasks(set.ids))
-    nn::Net<T>::FromFixedPoint(owned_grads_[t].data() + rows.begin * dim(t), fixed, rows.size() * dim(t), *pool_,
-                               fmt::format("step {}: row gradients of table {}", set.step,
-                                           state_->tables->need(static_cast<int>(t)).name),
-                               owned->grads[t].data() + rows.begin * dim(t));
+    nn::Net<T>::FromFixedPoint(
+        owned_grads_[t].data() + rows.begin * dim(t), fixed, rows.size() * dim(t), *pool_,
+        fmt::format("step {}: row gradients of table {}", set.step, state_->tables->need(static_cast<int>(t)).name),
+        owned->grads[t].data() + rows.begin * dim(t));
 }
 
 template <class T>

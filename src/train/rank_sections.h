@@ -10,8 +10,8 @@
 
 namespace sluice::train {
 
-// Where one of several ranks writes its rows of a table: the table's header from the first rank alone, and under a name of
-// its own a shard that another rank owns, of which it holds the vocabularies that it is the home of.
+// Where one of several ranks writes its rows of a table: the table's header from the first rank alone, and under a name
+// of its own a shard that another rank owns, of which it holds the vocabularies that it is the home of.
 class RankSections : public SectionWriter {
  public:
   RankSections(SectionWriter* writer, const std::string& prefix, const placement::Ownership& ownership)

@@ -236,8 +236,8 @@ void RankStep<T>::ShareOwnedLayers() {
 }
 
 template <class T>
-void RankStep<T>::RowGradients(const WorkingSet& set, int table, Range range,
-                               typename nn::Net<T>::Workspace* workspace, RowBuffers<T>* buffers) {
+void RankStep<T>::RowGradients(const WorkingSet& set, int table, Range range, typename nn::Net<T>::Workspace* workspace,
+                               RowBuffers<T>* buffers) {
   const auto& begin = set.ids.block_begin;
   const auto vocabulary =
       static_cast<size_t>(std::upper_bound(begin.begin(), begin.end(), range.begin) - begin.begin() - 1);
@@ -281,8 +281,8 @@ const T* RankStep<T>::GatherLogits(const WorkingSet& set, const T* mine) {
   std::vector<int64_t> counts;
   for (int r = 0; r < comm_->size(); ++r)
     counts.push_back(placement::SamplesOfRank(set.batch.size, r, comm_->size()).size() * labels);
-  Must(comm_->AllGather<T>({mine, static_cast<size_t>(set.local.size * labels)}, counts,
-                           Span(logits_), Traffic::kStatistics));
+  Must(comm_->AllGather<T>({mine, static_cast<size_t>(set.local.size * labels)}, counts, Span(logits_),
+                           Traffic::kStatistics));
   return logits_.data();
 }
 

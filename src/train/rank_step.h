@@ -9,9 +9,9 @@
 #include "nn/net.h"
 #include "placement/partial_exchange.h"
 #include "placement/row_exchange.h"
-#include "train/rank_fixed.h"
 #include "train/model_state.h"
 #include "train/owned_layers.h"
+#include "train/rank_fixed.h"
 #include "train/rank_keys.h"
 #include "train/table_set.h"
 #include "train/working_set.h"
@@ -29,10 +29,10 @@ struct PartialBuffers {
   }
 };
 
-// The worker's part of a step on many ranks: what the net gets in place of the rows of the whole batch, and what travels
-// after it. Source: DES (Rong et al., SIGIR 2020); docs/algorithms/des.md, docs/decisions/0003-distributed-step.md.
-// Threads      one caller; works on the pool.
-// Distributed  every function is collective on the ranks' worker communicator, in the order of steps; dense gradients travel
+// The worker's part of a step on many ranks: what the net gets in place of the rows of the whole batch, and what
+// travels after it. Source: DES (Rong et al., SIGIR 2020); docs/algorithms/des.md,
+// docs/decisions/0003-distributed-step.md. Threads      one caller; works on the pool. Distributed  every function is
+// collective on the ranks' worker communicator, in the order of steps; dense gradients travel
 //              on a communicator of their own from the time they are final.
 // Errors       a StatusError: those of the communicator.
 template <class T>
@@ -55,7 +55,7 @@ class RankStep {
                     RowBuffers<T>* buffers);
   // The sum over ranks of a number that each computed for its own rows.
   double SumOverRanks(double value);
-  double SumOverRanks(const ExactSum& sum) { return fixed_->SumOverRanks(sum); }   // deterministic mode
+  double SumOverRanks(const ExactSum& sum) { return fixed_->SumOverRanks(sum); }  // deterministic mode
 
   // The loss of the global batch, from that of this rank's samples, and whether any rank has a wish.
   nn::LossSums Agree(const typename nn::Net<T>::Workspace& workspace, bool wish, bool* any_wish);
@@ -83,13 +83,13 @@ class RankStep {
   comm::Communicator* comm_;
   ModelState<T>* state_;
   ThreadPool* pool_;
-  std::unique_ptr<RankFixed<T>> fixed_;   // deterministic mode, else null
+  std::unique_ptr<RankFixed<T>> fixed_;  // deterministic mode, else null
   int64_t sum_columns_, max_columns_;
-  bool owners_compute_;   // some partials are computed by the owners of rows
+  bool owners_compute_;  // some partials are computed by the owners of rows
   OwnedLayers<T> owned_layers_;
-  nn::ProjectionBuffers<T> projected_, local_projected_;   // of the global batch, and of this rank's samples
-  AlignedBuffer<T> everywhere_grads_;                      // dense gradients that travel, where some do not
-  sync::AllReduceSync<T> dense_sync_;   // idle where the dense net is replicated
+  nn::ProjectionBuffers<T> projected_, local_projected_;  // of the global batch, and of this rank's samples
+  AlignedBuffer<T> everywhere_grads_;                     // dense gradients that travel, where some do not
+  sync::AllReduceSync<T> dense_sync_;                     // idle where the dense net is replicated
   nn::StepParts<T> parts_;
   std::vector<nn::RowsView<T>> no_rows_;
   // The global batch's partials from the rows that this rank owns, those of this rank's samples, and gradients of both.
@@ -99,7 +99,7 @@ class RankStep {
   // Rows of my samples that travelled here, and their gradients.
   placement::RowExchange<T> row_exchange_;
   RowBuffers<T> local_;
-  std::vector<std::vector<uint8_t>> serves_;   // [table][vocabulary]
+  std::vector<std::vector<uint8_t>> serves_;  // [table][vocabulary]
   AlignedBuffer<T> logits_;
 };
 

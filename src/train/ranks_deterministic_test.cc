@@ -11,7 +11,7 @@ class DeterministicRanksTest : public RanksTest {
     config.precision = "fp32";
     config.deterministic = true;
     config.threads = 1;
-    config.train.batch_size = 100;   // chunks of 4 and of 5 samples
+    config.train.batch_size = 100;  // chunks of 4 and of 5 samples
     return config;
   }
   std::string DigestOn(int ranks, const RunConfig& config, const std::string& placement) {
@@ -39,7 +39,7 @@ TEST_F(DeterministicRanksTest, OneDigestForAnyNumberOfRanksAndPlacement) {
   config.model.dropout = 0.1;
   config.train.clip_norm = 0.05;
   ExpectOneDigest(config, {2, 3, 4, 6, 8}, kPlacements);
-  config.threads = 4;   // of which ranks get their share
+  config.threads = 4;  // of which ranks get their share
   EXPECT_EQ(DigestOn(2, config, "rows_a2a"), DigestOn(1, config, "auto"));
 }
 

@@ -1,5 +1,5 @@
-// The matrix of equivalence: every model, optimizer, kind of data, placement and number of ranks gives the model of one rank
-// in double precision. One rank itself is compared with JAX in tests/parity.
+// The matrix of equivalence: every model, optimizer, kind of data, placement and number of ranks gives the model of one
+// rank in double precision. One rank itself is compared with JAX in tests/parity.
 #include "train/ranks_test_util.h"
 
 namespace sluice::train {
@@ -43,7 +43,7 @@ TEST_F(RanksMatrixTest, TenStepsOfEveryCombinationAreThoseOfOneRank) {
       for (const double keys : {1.0, 3.0}) {
         const RunConfig config = Case(model, optimizer, 500, keys);
         const std::string alone = NewRun();
-        EXPECT_EQ(MustTrain(config, alone).steps, 9);   // the last batch is a part
+        EXPECT_EQ(MustTrain(config, alone).steps, 9);  // the last batch is a part
         for (const std::string& placement : kPlacements) {
           for (const int ranks : {2, 3, 4, 8}) {
             ++combinations;
@@ -64,8 +64,8 @@ TEST_F(RanksMatrixTest, AThousandStepsAreThoseOfOneRank) {
     double keys;
     int ranks;
   };
-  const std::vector<Long> cases = {{"lr", "ftrl", 3, 8},  {"wide_deep", "sgd", 3, 2},   {"fm", "adagrad", 1, 3},
-                                   {"deepfm", "adam", 3, 4}, {"dnn", "adagrad", 3, 2}, {"dlrm", "sgd", 1, 4},
+  const std::vector<Long> cases = {{"lr", "ftrl", 3, 8},     {"wide_deep", "sgd", 3, 2}, {"fm", "adagrad", 1, 3},
+                                   {"deepfm", "adam", 3, 4}, {"dnn", "adagrad", 3, 2},   {"dlrm", "sgd", 1, 4},
                                    {"dcnv2", "ftrl", 3, 3}};
   for (const Long& c : cases) {
     RunConfig config = Case(c.model, c.optimizer, 6000, c.keys);
@@ -89,7 +89,8 @@ TEST_F(RanksMatrixTest, EveryPoolingIsThatOfOneRank) {
       MustTrain(config, alone);
       for (const std::string& placement : kPlacements)
         for (const int ranks : {3, 8})
-          EXPECT_LE(Difference(config, alone, ranks, placement), 1e-10) << model << ", " << pooling << ", " << placement;
+          EXPECT_LE(Difference(config, alone, ranks, placement), 1e-10)
+              << model << ", " << pooling << ", " << placement;
     }
   }
 }

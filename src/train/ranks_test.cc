@@ -72,7 +72,7 @@ TEST_F(RanksTest, PartialsAreTheBytesThatTheFormulaSays) {
   config.train.max_steps = 20;
   config.checkpoint.at_end = false;
   config.data.split = {};
-  const double columns = config.model.dim + 1;   // S and q
+  const double columns = config.model.dim + 1;  // S and q
   for (const int ranks : {2, 3}) {
     for (const std::string placement : {"des", "des_rs"}) {
       config.strategy.placement = placement;

@@ -1,6 +1,7 @@
 #pragma once
 
-// What tests of several ranks share: training on N ranks that are threads, and every number of the models that come out.
+// What tests of several ranks share: training on N ranks that are threads, and every number of the models that come
+// out.
 
 #include <cmath>
 #include <filesystem>
@@ -78,7 +79,7 @@ class RanksTest : public TrainTest {
     RunConfig config = Config();
     config.precision = "fp64";
     config.model.preset = preset;
-    config.train.batch_size = 100;   // not a multiple of the chunks
+    config.train.batch_size = 100;  // not a multiple of the chunks
     config.train.eval_every_epoch = false;
     config.strategy.timeout_s = 60;
     return config;

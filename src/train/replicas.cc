@@ -14,7 +14,8 @@ template <class T>
 void CheckReplicas(const ModelState<T>& state, int64_t step, comm::Communicator& comm) {
   uint64_t hash = 0;
   for (const auto* part : {&state.params, &state.slots, &state.buffers})
-    hash = HashBytes({reinterpret_cast<const char*>(part->data()), static_cast<size_t>(part->size()) * sizeof(T)}, hash);
+    hash =
+        HashBytes({reinterpret_cast<const char*>(part->data()), static_cast<size_t>(part->size()) * sizeof(T)}, hash);
   const auto mine = static_cast<int64_t>(hash);
   const std::vector<int64_t> counts(static_cast<size_t>(comm.size()), 1);
   std::vector<int64_t> all(counts.size());

@@ -52,14 +52,15 @@ std::vector<std::string> Lines(const std::string& text) {
   return lines;
 }
 
-// Whether the folder holds nothing, or only the config.yaml that a killed process had begun to write, or folders of parameter
-// servers that came before the first one.
+// Whether the folder holds nothing, or only the config.yaml that a killed process had begun to write, or folders of
+// parameter servers that came before the first one.
 bool IsEmptyFolder(const std::string& path) {
   std::error_code error;
-  return std::all_of(fs::directory_iterator(path, error), fs::directory_iterator(), [](const fs::directory_entry& entry) {
-    const std::string name = entry.path().filename().string();
-    return name.starts_with("config.yaml.tmp-") || name == "servers";
-  });
+  return std::all_of(fs::directory_iterator(path, error), fs::directory_iterator(),
+                     [](const fs::directory_entry& entry) {
+                       const std::string name = entry.path().filename().string();
+                       return name.starts_with("config.yaml.tmp-") || name == "servers";
+                     });
 }
 
 }  // namespace
@@ -79,7 +80,9 @@ FolderLock::~FolderLock() { ::close(fd_); }
 std::string FirstDifference(const RunConfig& here, const RunConfig& there) {
   const auto a = Lines(config::ToYaml(Semantic(here)));
   const auto b = Lines(config::ToYaml(Semantic(there)));
-  const auto trim = [](const std::string& line) { return line.substr(std::min(line.size(), line.find_first_not_of(' '))); };
+  const auto trim = [](const std::string& line) {
+    return line.substr(std::min(line.size(), line.find_first_not_of(' ')));
+  };
   for (size_t i = 0; i < std::max(a.size(), b.size()); ++i) {
     const std::string x = i < a.size() ? trim(a[i]) : "nothing";
     const std::string y = i < b.size() ? trim(b[i]) : "nothing";
@@ -112,15 +115,17 @@ Result<RunFolder> OpenRunFolder(const RunConfig& config, const std::string& run_
     if (!fs::exists(old_config, error))
       return InvalidArgument("{}: holds files but no run; name an empty or new folder", folder.path);
     if (resume == "never")
-      return InvalidArgument("{}: holds a run already, and checkpoint.resume is never; name another folder", folder.path);
+      return InvalidArgument("{}: holds a run already, and checkpoint.resume is never; name another folder",
+                             folder.path);
     if (resume == "auto") {
       RunConfig old;
       SLUICE_RETURN_IF_ERROR(config::ReadFile(old_config, {}, &old));
       const std::string difference = FirstDifference(config, old);
       if (!difference.empty())
-        return InvalidArgument("{}: holds a run with other settings ({}); name another folder, or its checkpoint in "
-                               "checkpoint.resume",
-                               folder.path, difference);
+        return InvalidArgument(
+            "{}: holds a run with other settings ({}); name another folder, or its checkpoint in "
+            "checkpoint.resume",
+            folder.path, difference);
       SLUICE_RETURN_IF_ERROR(checkpoint::RemoveLeftovers(folder.checkpoints()));
       SLUICE_ASSIGN_OR_RETURN(const auto latest, checkpoint::LatestCheckpoint(folder.checkpoints()));
       if (latest) folder.resume_from = latest->path;

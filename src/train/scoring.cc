@@ -72,7 +72,7 @@ Result<PredictReport> Predict(const PredictOptions& options) {
     OutputFile output;
     SLUICE_RETURN_IF_ERROR(output.Open(options.output));
     PredictReport report;
-    std::string lines;   // the names first, which go out with the first scores: data that cannot be read gives no output
+    std::string lines;  // the names first, which go out with the first scores: data that cannot be read gives no output
     if (options.header) {
       for (const auto& column : options.columns) lines += column + separator;
       for (size_t l = 0; l < labels.size(); ++l)

@@ -250,7 +250,9 @@ TEST_F(ServiceWorkerTest, AsynchronousWorkersTrainOnEverySampleOnce) {
       EXPECT_EQ(report.lost_pushes, 0);
       EXPECT_GT(report.bytes_per_sample.at("sent"), 0);
       // Each of the other workers is at most s batches ahead, and this one's pull lies before its last push.
-      if (preset == "ps-ssp") EXPECT_LE(report.staleness_max, 2 * (2 * (config.strategy.staleness + 1) + 1));
+      if (preset == "ps-ssp") {
+        EXPECT_LE(report.staleness_max, 2 * (2 * (config.strategy.staleness + 1) + 1));
+      }
     }
     EXPECT_EQ(samples, one.samples);
     EXPECT_EQ(cluster.servers[0]->engine().samples(), one.samples);

@@ -21,8 +21,7 @@ Result<std::unique_ptr<TableSet<T>>> TableSet<T>::Make(const data::Schema& schem
                                                        const Settings& settings, uint64_t seed) {
   std::unique_ptr<TableSet> set(new TableSet(schema));
   set->salts_.resize(set->ids_.num_vocabularies());
-  for (int f = 0; f < schema.num_fields(); ++f)
-    set->salts_[set->ids_.vocabulary_of_field(f)] = schema.fields[f].salt;
+  for (int f = 0; f < schema.num_fields(); ++f) set->salts_[set->ids_.vocabulary_of_field(f)] = schema.fields[f].salt;
   for (auto& need : needs) {
     const embedding::TableConfig config = settings(need.name);
     auto rule = optim::MakeRule(config.optimizer);
@@ -207,7 +206,7 @@ std::string TableSet<T>::DescribeRow(const WorkingSet& set, const data::Schema& 
   const Key key = set.ids.unique[unique_index];
   for (int f = 0; f < schema.num_fields(); ++f) {
     const auto& inverse = set.ids.inverse[f];
-    if (inverse.size() != set.batch.fields[f].keys.size()) continue;   // asked for by other ranks
+    if (inverse.size() != set.batch.fields[f].keys.size()) continue;  // asked for by other ranks
     const auto found = std::find(inverse.begin(), inverse.end(), unique_index);
     if (found == inverse.end()) continue;
     const int64_t occurrence = found - inverse.begin();

@@ -21,7 +21,8 @@
 namespace sluice::train {
 
 // Rows of one batch as the worker sees them, and room for their gradients.
-// Shapes       rows[t], grads[t] [U, dim of table t], U unique keys of the batch over all vocabularies; only the rows of
+// Shapes       rows[t], grads[t] [U, dim of table t], U unique keys of the batch over all vocabularies; only the rows
+// of
 //              vocabularies that table t serves are filled.
 template <class T>
 struct RowBuffers {
@@ -33,7 +34,7 @@ struct RowBuffers {
 struct RowTask {
   int table = 0;
   int run = 0;
-  Range rows;    // relative to the run's begin
+  Range rows;  // relative to the run's begin
 };
 
 // The tables of a model and the path of a batch's keys through them. The embedding half of training: knows nothing of
@@ -55,8 +56,8 @@ class TableSet {
   const embedding::Table<T>& table(int t) const { return *tables_[t]; }
   optim::Schedule& schedule(int t) { return schedules_[t]; }
   const optim::Rule& rule(int t) const { return rules_[t]; }
-  bool HasPlateau() const { return has_plateau_; }   // whether a table's schedule heeds evaluations
-  int FindTable(const std::string& name) const;   // -1 where there is none
+  bool HasPlateau() const { return has_plateau_; }  // whether a table's schedule heeds evaluations
+  int FindTable(const std::string& name) const;     // -1 where there is none
   embedding::VirtualIdBuilder& ids() { return ids_; }
 
   // Which unique keys of the batch each table serves, and whose vocabularies they are; part of Resolve.
@@ -93,9 +94,9 @@ class TableSet {
   explicit TableSet(const data::Schema& schema) : ids_(schema) {}
 
   embedding::VirtualIdBuilder ids_;
-  std::vector<uint64_t> salts_;              // of each vocabulary
+  std::vector<uint64_t> salts_;  // of each vocabulary
   std::vector<nn::TableNeed> needs_;
-  std::vector<std::vector<Run>> runs_;       // of each table
+  std::vector<std::vector<Run>> runs_;  // of each table
   std::vector<std::unique_ptr<embedding::Table<T>>> tables_;
   std::vector<optim::Rule> rules_, step_rules_;
   std::vector<optim::Schedule> schedules_;

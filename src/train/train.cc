@@ -70,10 +70,12 @@ std::string Traffic(const TrainReport& report) {
   const auto of = [&](const std::string& kind) { return bytes.contains(kind) ? bytes.at(kind) : 0.0; };
   std::string kinds;
   for (const auto& [kind, value] : bytes)
-    if (kind != "sent" && kind != "received") kinds += fmt::format("{}{} {:.1f}", kinds.empty() ? "" : ", ", kind, value);
+    if (kind != "sent" && kind != "received")
+      kinds += fmt::format("{}{} {:.1f}", kinds.empty() ? "" : ", ", kind, value);
   const std::string over = report.servers > 0 ? fmt::format("to and from {} parameter servers", report.servers)
                                               : fmt::format("over {} ranks", report.ranks);
-  return fmt::format("bytes sent {:.1f} and received {:.1f} per sample {} ({})", of("sent"), of("received"), over, kinds);
+  return fmt::format("bytes sent {:.1f} and received {:.1f} per sample {} ({})", of("sent"), of("received"), over,
+                     kinds);
 }
 
 // What the planner had said beside what was sent.
@@ -88,7 +90,8 @@ std::string Predictions(const TrainReport& report) {
     if (value > 0 || sent > 0) kinds += fmt::format("{}{} {:.1f} {:.1f}", kinds.empty() ? "" : ", ", kind, value, sent);
   }
   if (report.predicted_bytes_per_sample.empty()) return "";
-  return fmt::format("bytes per sample predicted {:.1f}, measured {:.1f} (without control; {})\n", predicted, measured, kinds);
+  return fmt::format("bytes per sample predicted {:.1f}, measured {:.1f} (without control; {})\n", predicted, measured,
+                     kinds);
 }
 
 // How evenly ranks share rows and traffic.
@@ -119,8 +122,10 @@ double Skew(const std::vector<RankShare>& shares, int64_t RankShare::*number) {
 
 std::string TrainReport::ToText() const {
   std::string text;
-  if (stopped_early) text += fmt::format("stopped early; best model is that of step {}\n", best_step > 0 ? best_step : steps);
-  text += fmt::format("{} steps, {} samples in {}, loss {:.5f}\n", steps, samples, telemetry::HumanDuration(train_s), loss);
+  if (stopped_early)
+    text += fmt::format("stopped early; best model is that of step {}\n", best_step > 0 ? best_step : steps);
+  text +=
+      fmt::format("{} steps, {} samples in {}, loss {:.5f}\n", steps, samples, telemetry::HumanDuration(train_s), loss);
   if (skipped_lines > 0) text += fmt::format("skipped {} bad lines\n", skipped_lines);
   if (evaluated) text += train::ToText(eval) + "\n";
   text += Predictions(*this);
@@ -129,7 +134,8 @@ std::string TrainReport::ToText() const {
   if (servers > 0)
     text += fmt::format("staleness {:.2f} pushes on average, {} at most\n", staleness_mean, staleness_max);
   if (replayed_pushes + lost_pushes > 0)
-    text += fmt::format("after restarts of servers {} pushes were sent again and {} were lost\n", replayed_pushes, lost_pushes);
+    text += fmt::format("after restarts of servers {} pushes were sent again and {} were lost\n", replayed_pushes,
+                        lost_pushes);
   text += Shares(*this);
   text += fmt::format("run folder {}", run_dir);
   if (!checkpoint.empty()) text += fmt::format("\nmodel {}", checkpoint);
@@ -174,7 +180,7 @@ std::chrono::milliseconds Timeout(const RunConfig& config) {
 
 Result<TrainReport> TrainByRanks(RunConfig config, const TrainOptions& options, placement::Ranks* ranks) {
   try {
-    const bool processes = options.ranks == 1;   // threads of one process have its configuration, files and processors
+    const bool processes = options.ranks == 1;  // threads of one process have its configuration, files and processors
     if (processes) SLUICE_RETURN_IF_ERROR(CheckPeers(config, ranks));
     SLUICE_RETURN_IF_ERROR(ranks->LeaveTogether(Validate(config)));
     SLUICE_RETURN_IF_ERROR(ranks->LeaveTogether(ValidateForRanks(config)));
@@ -230,7 +236,8 @@ Result<TrainReport> TrainAsWorker(const RunConfig& config, const RunFolder& fold
 
 Result<TrainReport> TrainWithServers(RunConfig config, const TrainOptions& options) {
   if (options.ranks > 1)
-    return InvalidArgument("--ranks: workers of a parameter service are processes of their own; sluice launch starts them");
+    return InvalidArgument(
+        "--ranks: workers of a parameter service are processes of their own; sluice launch starts them");
   try {
     SLUICE_RETURN_IF_ERROR(Validate(config));
     SLUICE_RETURN_IF_ERROR(ValidateForServers(config));
@@ -247,8 +254,7 @@ Result<TrainReport> TrainWithServers(RunConfig config, const TrainOptions& optio
 
 }  // namespace
 
-Result<TrainReport> TrainAsRank(const RunConfig& config, const TrainOptions& options,
-                                comm::Heartbeat::OnLost on_lost) {
+Result<TrainReport> TrainAsRank(const RunConfig& config, const TrainOptions& options, comm::Heartbeat::OnLost on_lost) {
   SLUICE_ASSIGN_OR_RETURN(auto transport, comm::MakeMpiTransport());
   SLUICE_ASSIGN_OR_RETURN(const auto ranks, placement::Ranks::Make(std::move(transport), Timeout(config)));
   ranks->WatchPeers(std::move(on_lost));

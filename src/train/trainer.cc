@@ -26,7 +26,8 @@ int64_t PlainBytes(const data::DataConfig& data) {
   for (const std::string& path : data.train) {
     std::error_code error;
     const bool packed = path.ends_with(".gz") || path.ends_with(".zst");
-    const auto size = std::filesystem::is_regular_file(path, error) && !packed ? std::filesystem::file_size(path, error) : 0;
+    const auto size =
+        std::filesystem::is_regular_file(path, error) && !packed ? std::filesystem::file_size(path, error) : 0;
     if (error || size == 0) return 0;
     total += static_cast<int64_t>(size);
   }
@@ -123,8 +124,9 @@ Status Trainer<T>::OpenModel() {
     checkpoint_.reset();
     RestoreSchedules(header_.progress, state_.get());
     if (!header_.progress.position.empty()) SLUICE_RETURN_IF_ERROR(source_->Seek(header_.progress.position));
-    if (leads()) SLUICE_INFO("resumed from {}: step {}, {} samples", folder_.resume_from, header_.progress.step,
-                header_.progress.samples);
+    if (leads())
+      SLUICE_INFO("resumed from {}: step {}, {} samples", folder_.resume_from, header_.progress.step,
+                  header_.progress.samples);
   } else if (!config.checkpoint.init_from.empty()) {
     SLUICE_ASSIGN_OR_RETURN(WarmStartReport warm, WarmStart(config, state_.get(), &header_.progress, ranks()));
     SLUICE_ASSIGN_OR_RETURN(warm.rows, SumOverRanks(warm.rows));
@@ -281,7 +283,7 @@ Status Trainer<T>::AfterStep(const WorkingSet& set) {
 template <class T>
 Status Trainer<T>::ScoreBeforeTraining(const WorkingSet& set) {
   const T* logits = worker_->logits();
-  if (logits == nullptr) return Status::Ok();   // this rank's samples alone say little
+  if (logits == nullptr) return Status::Ok();  // this rank's samples alone say little
   const double correction = data::LogitCorrection(header_.config.data);
   scores_.resize(set.batch.labels.size());
   for (size_t i = 0; i < scores_.size(); ++i)
@@ -335,13 +337,13 @@ Status Trainer<T>::LogStretch(double lr) {
   const double now = telemetry::WallSeconds();
   if (stretch_.weight > 0) report_.loss = stretch_.loss / stretch_.weight;
   const Status status = Log({"step",
-                                    header_.progress.step,
-                                    header_.progress.samples,
-                                    {{"epoch", static_cast<double>(header_.progress.epoch)},
-                                     {"loss", report_.loss},
-                                     {"lr", lr},
-                                     {"samples_per_s", stretch_samples_ / std::max(1e-9, now - stretch_begin_s_)},
-                                     {"rss_bytes", static_cast<double>(telemetry::RssBytes())}}});
+                             header_.progress.step,
+                             header_.progress.samples,
+                             {{"epoch", static_cast<double>(header_.progress.epoch)},
+                              {"loss", report_.loss},
+                              {"lr", lr},
+                              {"samples_per_s", stretch_samples_ / std::max(1e-9, now - stretch_begin_s_)},
+                              {"rss_bytes", static_cast<double>(telemetry::RssBytes())}}});
   stretch_ = {};
   stretch_samples_ = stretch_steps_ = 0;
   stretch_begin_s_ = last_log_s_ = now;
@@ -354,7 +356,8 @@ Status Trainer<T>::AtRest() {
   const CheckpointConfig& checkpoints = header_.config.checkpoint;
   const double begin_s = telemetry::WallSeconds();
   if (EvaluationDue(step)) SLUICE_RETURN_IF_ERROR(EvaluateNow());
-  SLUICE_ASSIGN_OR_RETURN(const int64_t interrupts, SumOverRanks(InterruptFlag().load(std::memory_order_relaxed) ? 1 : 0));
+  SLUICE_ASSIGN_OR_RETURN(const int64_t interrupts,
+                          SumOverRanks(InterruptFlag().load(std::memory_order_relaxed) ? 1 : 0));
   interrupted_ = interrupts > 0;
   if (interrupted_ || rest_asked_ || (checkpoints.every_steps > 0 && step % checkpoints.every_steps == 0))
     SLUICE_RETURN_IF_ERROR(WriteCheckpoint(folder_.checkpoints()));
@@ -376,8 +379,7 @@ Status Trainer<T>::AtEpochEnd() {
 template <class T>
 ScoreOptions<T> Trainer<T>::ScoringOptions() const {
   ScoreOptions<T> options;
-  options.overlap =
-      header_.config.train.Overlaps(pool_->num_threads(), header_.features.format != "packed");
+  options.overlap = header_.config.train.Overlaps(pool_->num_threads(), header_.features.format != "packed");
   options.queue_depth = header_.config.train.queue_depth;
   options.ranks = ranks();
   options.logit_correction = data::LogitCorrection(header_.config.data);
@@ -396,8 +398,8 @@ Status Trainer<T>::Measure() {
   open.num_reader_threads = static_cast<int>(header_.config.data.reader_threads);
   open.slice = InputSlice();
   SLUICE_ASSIGN_OR_RETURN(const auto source, data::OpenSource(header_.config.data, header_.features, open));
-  SLUICE_ASSIGN_OR_RETURN(report_.eval, EvaluateSource<T>(state_.get(), loss_, source.get(), pool_.get(),
-                                                          ScoringOptions()));
+  SLUICE_ASSIGN_OR_RETURN(report_.eval,
+                          EvaluateSource<T>(state_.get(), loss_, source.get(), pool_.get(), ScoringOptions()));
   if (context_.ranks != nullptr) {
     const comm::TrafficTotals spent = context_.ranks->ledger().totals() - before;
     for (size_t kind = 0; kind < spent.sent_bytes.size(); ++kind) {
@@ -479,7 +481,7 @@ Status Trainer<T>::RestoreBest() {
   SLUICE_ASSIGN_OR_RETURN(report_.checkpoint, FindModel(folder_.path));
   SLUICE_ASSIGN_OR_RETURN(const auto reader, checkpoint::CheckpointReader::Open(report_.checkpoint));
   worker_.reset();
-  state_.reset();   // before the other one comes: there may not be memory for two
+  state_.reset();  // before the other one comes: there may not be memory for two
   SLUICE_ASSIGN_OR_RETURN(state_, ModelState<T>::Make(header_.config, source_->schema()));
   SLUICE_RETURN_IF_ERROR(state_->TakeForm(context_.form));
   SLUICE_RETURN_IF_ERROR(LoadState(*reader, state_.get(), ranks()));
@@ -514,7 +516,8 @@ Status Trainer<T>::FillReport() {
     metrics.others.emplace_back("sent_skew", Skew(report_.shares, &RankShare::sent_bytes));
   }
   if (report_.progressive.samples > 0)
-    for (const auto& [name, value] : ByName(report_.progressive)) metrics.others.emplace_back("progressive_" + name, value);
+    for (const auto& [name, value] : ByName(report_.progressive))
+      metrics.others.emplace_back("progressive_" + name, value);
   if (!leads()) return Status::Ok();
   return telemetry::WriteMetricsFile(folder_.File("metrics.json"), metrics);
 }
@@ -528,15 +531,15 @@ template <class T>
 Result<int64_t> Trainer<T>::SumOverRanks(int64_t value) {
   if (context_.ranks == nullptr) return value;
   SLUICE_RETURN_IF_ERROR(context_.ranks->control().template AllReduce<int64_t>({&value, 1}, comm::ReduceOp::kSum,
-                                                                              comm::Traffic::kControl));
+                                                                               comm::Traffic::kControl));
   return value;
 }
 
 template <class T>
 Result<placement::Strategy> Trainer<T>::PlanStrategy(const placement::Machine& link) {
   const RunConfig& config = header_.config;
-  SLUICE_ASSIGN_OR_RETURN(const placement::PlanInput input, MakePlanInput(config, header_.features, *state_,
-                                                                          context_.ranks->size(), link, pool_.get()));
+  SLUICE_ASSIGN_OR_RETURN(const placement::PlanInput input,
+                          MakePlanInput(config, header_.features, *state_, context_.ranks->size(), link, pool_.get()));
   SLUICE_ASSIGN_OR_RETURN(PlannedRun planned, PlanForms(config, input, *state_));
   planned_ = std::make_unique<PlannedRun>(std::move(planned));
   if (!options_.quiet) {
@@ -571,12 +574,12 @@ Status Trainer<T>::SettleStrategy() {
   Result<std::string> planned = std::string();
   if (leads()) {
     auto strategy = PlanStrategy(link);
-    planned = strategy.ok() ? Result<std::string>(placement::Encode(*strategy)) : Result<std::string>(strategy.status());
+    planned =
+        strategy.ok() ? Result<std::string>(placement::Encode(*strategy)) : Result<std::string>(strategy.status());
   }
   SLUICE_ASSIGN_OR_RETURN(const std::string text, context_.ranks->Share(planned));
   SLUICE_ASSIGN_OR_RETURN(const placement::Strategy chosen, placement::DecodeStrategy(text));
-  SLUICE_ASSIGN_OR_RETURN(context_.strategy,
-                          placement::Settle(config, state_->schema, context_.ranks->size(), chosen));
+  SLUICE_ASSIGN_OR_RETURN(context_.strategy, placement::Settle(config, state_->schema, context_.ranks->size(), chosen));
   SLUICE_RETURN_IF_ERROR(PrepareRanks(header_.config, leads() && !options_.quiet, &context_, state_.get()));
   return Predict();
 }
@@ -595,8 +598,8 @@ Result<std::vector<telemetry::ProcessUse>> Trainer<T>::Processes() {
   const auto size = static_cast<size_t>(context_.ranks->size());
   const std::vector<int64_t> numbers = {mine.peak_rss_bytes, static_cast<int64_t>(1e6 * mine.cpu_s)};
   std::vector<int64_t> all(2 * size);
-  SLUICE_RETURN_IF_ERROR(context_.ranks->control().template AllGather<int64_t>(
-      numbers, std::vector<int64_t>(size, 2), all, comm::Traffic::kControl));
+  SLUICE_RETURN_IF_ERROR(context_.ranks->control().template AllGather<int64_t>(numbers, std::vector<int64_t>(size, 2),
+                                                                               all, comm::Traffic::kControl));
   std::vector<telemetry::ProcessUse> processes;
   for (size_t r = 0; r < size; ++r) processes.push_back({all[2 * r], 1e-6 * static_cast<double>(all[2 * r + 1])});
   return processes;
@@ -612,8 +615,8 @@ Status Trainer<T>::CountTraffic() {
   int64_t received = 0;
   for (const int64_t kind : totals.received_bytes) received += kind;
   bytes.push_back(received);
-  SLUICE_RETURN_IF_ERROR(context_.ranks->control().template AllReduce<int64_t>(bytes, comm::ReduceOp::kSum,
-                                                                              comm::Traffic::kControl));
+  SLUICE_RETURN_IF_ERROR(
+      context_.ranks->control().template AllReduce<int64_t>(bytes, comm::ReduceOp::kSum, comm::Traffic::kControl));
   const auto per_sample = [&](int64_t total) { return static_cast<double>(total) / report_.samples; };
   int64_t sent = 0;
   for (int kind = 0; kind < comm::kNumTraffics; ++kind) {

@@ -35,8 +35,8 @@ namespace sluice::train {
 template <class T>
 class Trainer {
  public:
-  // Opens data, builds the model and, where the folder says so, takes up its checkpoint. `config.features` empty: by the
-  // data's format.
+  // Opens data, builds the model and, where the folder says so, takes up its checkpoint. `config.features` empty: by
+  // the data's format.
   static Result<std::unique_ptr<Trainer>> Make(const RunConfig& config, const RunFolder& folder,
                                                const TrainOptions& options, placement::Ranks* ranks = nullptr);
 
@@ -57,9 +57,9 @@ class Trainer {
   Result<placement::Strategy> PlanStrategy(const placement::Machine& link);
   Status Predict();
   Status SettleStrategy();
-  data::Slice InputSlice() const;   // all of it until the strategy says otherwise
+  data::Slice InputSlice() const;  // all of it until the strategy says otherwise
   Status OpenTrainingData();
-  Status Log(telemetry::StepRecord record);   // rank 0 alone writes
+  Status Log(telemetry::StepRecord record);  // rank 0 alone writes
   Result<std::vector<telemetry::ProcessUse>> Processes();
   Status CountTraffic();
   Status CompareRanks(int64_t sent_bytes);
@@ -74,8 +74,8 @@ class Trainer {
   Status AtRest();
   Status AtEpochEnd();
   Status Finish();
-  Status Measure();        // the metrics of the model as it stands
-  Status EvaluateNow();    // that, and what early stopping and schedules make of it; once per step
+  Status Measure();      // the metrics of the model as it stands
+  Status EvaluateNow();  // that, and what early stopping and schedules make of it; once per step
   Status RestoreBest();
   Status WriteCheckpoint(const std::string& to);
   Status LogStretch(double lr);
@@ -85,18 +85,18 @@ class Trainer {
   double Fraction(const WorkingSet& set) const;
   ScoreOptions<T> ScoringOptions() const;
 
-  RankContext context_;   // ranks null: one process
+  RankContext context_;  // ranks null: one process
   RunFolder folder_;
   TrainOptions options_;
   CheckpointHeader header_;
   nn::LossKind loss_ = nn::LossKind::kBce;
   std::unique_ptr<ThreadPool> pool_;
   std::unique_ptr<ModelState<T>> state_;
-  std::unique_ptr<PlannedRun> planned_;                        // rank 0, while opening
-  std::unique_ptr<checkpoint::CheckpointReader> checkpoint_;   // to resume from, while opening
+  std::unique_ptr<PlannedRun> planned_;                       // rank 0, while opening
+  std::unique_ptr<checkpoint::CheckpointReader> checkpoint_;  // to resume from, while opening
   std::unique_ptr<data::BatchSource> source_;
   std::unique_ptr<Worker<T>> worker_;
-  std::unique_ptr<metric::ProgressiveEvaluator> progressive_;   // null: off
+  std::unique_ptr<metric::ProgressiveEvaluator> progressive_;  // null: off
   metric::HistogramAuc live_auc_{0.999995};
   std::vector<metric::Window> windows_;
   std::unique_ptr<HostStage<T>> host_;
@@ -106,15 +106,15 @@ class Trainer {
 
   std::vector<float> scores_, weights_;
   HostTimes host_times_;
-  int64_t total_bytes_ = 0;         // of the plain training files; 0: unknown
-  bool stop_ = false;               // early stopping or an interrupt
+  int64_t total_bytes_ = 0;  // of the plain training files; 0: unknown
+  bool stop_ = false;        // early stopping or an interrupt
   bool interrupted_ = false;
   bool data_ended_ = false;
-  bool rest_asked_ = false;         // a checkpoint by time, or an interrupt, waits for a rest
-  double start_s_ = 0;              // clock readings
+  bool rest_asked_ = false;  // a checkpoint by time, or an interrupt, waits for a rest
+  double start_s_ = 0;       // clock readings
   double last_checkpoint_s_ = 0, last_log_s_ = 0;
   double train_s_ = 0, eval_s_ = 0;
-  comm::TrafficTotals eval_traffic_;   // of evaluations, which bytes per training sample leave out
+  comm::TrafficTotals eval_traffic_;  // of evaluations, which bytes per training sample leave out
   // Since the last line of the log.
   nn::LossSums stretch_;
   int64_t stretch_samples_ = 0, stretch_steps_ = 0;

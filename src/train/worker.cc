@@ -61,8 +61,7 @@ void Worker<T>::Train(const WorkingSet& set) {
   if (rank_step_ != nullptr) {
     rank_step_->Backward(set, workspace_.get(), &buffers_);
     loss_ = rank_step_->Agree(*workspace_, wish_, &any_wish_);
-    if (!rank_step_->replicated())
-      logits_ = options_.gather_logits ? rank_step_->GatherLogits(set, logits_) : nullptr;
+    if (!rank_step_->replicated()) logits_ = options_.gather_logits ? rank_step_->GatherLogits(set, logits_) : nullptr;
     times_.ranks_after_s += watch.Lap();
   }
   if (options_.remote != nullptr)
@@ -101,13 +100,14 @@ void Worker<T>::RowGradients(const WorkingSet& set, const RowTask& task) {
   else
     state_->net->RowGradients(set.batch, buffers_.views, task.table, rows, workspace_.get(), grads);
   if (!options_.check_finite) return;
-  if (AllFinite(grads + rows.begin * dim, rows.size() * dim)) [[likely]] return;
+  if (AllFinite(grads + rows.begin * dim, rows.size() * dim)) [[likely]]
+    return;
   for (int64_t row = rows.begin; row < rows.end; ++row) {
     if (AllFinite(grads + row * dim, dim)) continue;
-    throw StatusError(NumericError(
-        "step {}: table {}: gradient of {} is not finite; lower the learning rate, or set train.clip_norm", set.step,
-        state_->tables->need(task.table).name,
-        state_->tables->DescribeRow(set, state_->schema, static_cast<int32_t>(row))));
+    throw StatusError(
+        NumericError("step {}: table {}: gradient of {} is not finite; lower the learning rate, or set train.clip_norm",
+                     set.step, state_->tables->need(task.table).name,
+                     state_->tables->DescribeRow(set, state_->schema, static_cast<int32_t>(row))));
   }
 }
 
@@ -241,8 +241,8 @@ void Worker<T>::ThrowNotFinite(const WorkingSet& set, const Status& status) {
   for (size_t i = 0; i < batch.dense.size() && cause.empty(); ++i) {
     if (std::isfinite(batch.dense[i])) continue;
     const int64_t n = state_->schema.num_dense();
-    cause = fmt::format("; numeric feature {} of sample {} is not finite",
-                        state_->schema.dense[i % n], batch.first_sample + static_cast<int64_t>(i) / n);
+    cause = fmt::format("; numeric feature {} of sample {} is not finite", state_->schema.dense[i % n],
+                        batch.first_sample + static_cast<int64_t>(i) / n);
   }
   for (int t = 0; t < state_->tables->size() && cause.empty(); ++t) {
     const int64_t dim = state_->tables->need(t).dim;

@@ -17,14 +17,14 @@ namespace sluice::train {
 
 template <class T>
 struct WorkerOptions {
-  double clip_norm = 0;         // over dense and row gradients together; 0: off
-  double clip_norm_dense = 0;   // over dense gradients alone; 0: off
+  double clip_norm = 0;        // over dense and row gradients together; 0: off
+  double clip_norm_dense = 0;  // over dense gradients alone; 0: off
   bool check_finite = true;
   uint64_t seed = 1;
-  const RankContext* ranks = nullptr;   // null: one process
-  int64_t check_replicas_every = 0;     // with several ranks: steps between comparisons of dense parameters; 0: never
-  RemoteStep<T>* remote = nullptr;      // where rows and dense parameters live on parameter servers
-  bool gather_logits = false;           // with several ranks: logits of the global batch after Train too
+  const RankContext* ranks = nullptr;  // null: one process
+  int64_t check_replicas_every = 0;    // with several ranks: steps between comparisons of dense parameters; 0: never
+  RemoteStep<T>* remote = nullptr;     // where rows and dense parameters live on parameter servers
+  bool gather_logits = false;          // with several ranks: logits of the global batch after Train too
 };
 
 // Seconds of the worker stage by part, summed over steps.
@@ -33,15 +33,17 @@ struct WorkerTimes {
   // With several ranks: before the net, partials of owned keys and what travels of them, or pulling rows; after it,
   // gradients on their way to the ranks that apply them, the wait for dense gradients, agreement.
   double ranks_before_s = 0, ranks_after_s = 0;
-  double net_s = 0;      // forward, loss and backward
-  double update_s = 0;   // row gradients, optimizers of rows and dense parameters
+  double net_s = 0;     // forward, loss and backward
+  double update_s = 0;  // row gradients, optimizers of rows and dense parameters
 };
 
 // Stage 3: one training step on a batch whose rows are resolved, or its scores.
-// Semantics    the optimizer runs once per unique row and step. Without clip_norm a row's gradient is summed and applied
+// Semantics    the optimizer runs once per unique row and step. Without clip_norm a row's gradient is summed and
+// applied
 //              while it is in the cache; with it, all gradients are summed first.
 // Threads      one caller; works on the pool.
-// Errors       a StatusError: kNumeric naming step, and layer or field and key, for the first NaN or infinity; the model
+// Errors       a StatusError: kNumeric naming step, and layer or field and key, for the first NaN or infinity; the
+// model
 //              is then unfit to go on.
 template <class T>
 class Worker {
@@ -83,12 +85,12 @@ class Worker {
   ThreadPool* pool_;
   WorkerOptions<T> options_;
   typename nn::Net<T>::WorkspacePtr workspace_;
-  std::unique_ptr<RankStep<T>> rank_step_;   // null: one process
+  std::unique_ptr<RankStep<T>> rank_step_;  // null: one process
   const T* logits_ = nullptr;
   nn::LossSums loss_;
   bool wish_ = false, any_wish_ = false;
   RowBuffers<T> buffers_;
-  AlignedBuffer<T> clipped_;            // dense gradients after clipping
+  AlignedBuffer<T> clipped_;  // dense gradients after clipping
   const T* dense_grad_ = nullptr;
   std::vector<RowTask> tasks_;
   std::vector<double> row_squares_;

@@ -105,7 +105,7 @@ class ClientOf final : public ParameterClient<T> {
   ClientOptions options_;
   ModelLayout layout_;
   std::vector<std::vector<bool>> serves_;  // [tables][vocabularies]
-  LinkCounters counters_;                    // outlives the links
+  LinkCounters counters_;                  // outlives the links
   std::vector<std::unique_ptr<Link>> links_;
   JoinInfo info_;
   int groups_ = 1;

@@ -389,7 +389,7 @@ void GrpcServer::Shutdown(double grace_s) {
   if (auto* health = server_->GetHealthCheckService()) health->SetServingStatus(false);
   engine_->Shutdown();
   server_->Shutdown(DeadlineIn(grace_s));
-  if (!threads_.empty()) {   // calls are cancelled by now, so every stream comes to its end
+  if (!threads_.empty()) {  // calls are cancelled by now, so every stream comes to its end
     std::unique_lock lock(streams_.mutex);
     streams_.ended.wait(lock, [this] { return streams_.live == 0; });
   }
