@@ -52,6 +52,20 @@ std::vector<std::string> Lines(const std::string& text) {
   return lines;
 }
 
+// What a process that was killed had begun to write beside a file of the run.
+bool IsLeftover(const std::string& name) {
+  return name.starts_with("config.yaml.tmp-") || name.starts_with("metrics.json.tmp-");
+}
+
+// Whoever holds the folder's lock may take them away.
+void RemoveLeftoverFiles(const std::string& path) {
+  std::error_code error;
+  std::vector<fs::path> leftovers;
+  for (const fs::directory_entry& entry : fs::directory_iterator(path, error))
+    if (IsLeftover(entry.path().filename().string())) leftovers.push_back(entry.path());
+  for (const fs::path& leftover : leftovers) fs::remove(leftover, error);
+}
+
 // Whether the folder holds nothing, or only the config.yaml that a killed process had begun to write, or folders of
 // parameter servers that came before the first one.
 bool IsEmptyFolder(const std::string& path) {
@@ -59,7 +73,7 @@ bool IsEmptyFolder(const std::string& path) {
   return std::all_of(fs::directory_iterator(path, error), fs::directory_iterator(),
                      [](const fs::directory_entry& entry) {
                        const std::string name = entry.path().filename().string();
-                       return name.starts_with("config.yaml.tmp-") || name == "servers";
+                       return IsLeftover(name) || name == "servers";
                      });
 }
 
@@ -126,6 +140,7 @@ Result<RunFolder> OpenRunFolder(const RunConfig& config, const std::string& run_
             "{}: holds a run with other settings ({}); name another folder, or its checkpoint in "
             "checkpoint.resume",
             folder.path, difference);
+      RemoveLeftoverFiles(folder.path);
       SLUICE_RETURN_IF_ERROR(checkpoint::RemoveLeftovers(folder.checkpoints()));
       SLUICE_ASSIGN_OR_RETURN(const auto latest, checkpoint::LatestCheckpoint(folder.checkpoints()));
       if (latest) folder.resume_from = latest->path;
