@@ -119,7 +119,7 @@ Result<std::vector<std::optional<Placement>>> NamedPlacements(const StrategyConf
   std::vector<std::string> named_by(named.size());
   for (const auto& [name, field] : expanded.fields) {
     const auto found = std::find_if(schema.fields.begin(), schema.fields.end(),
-                                    [&](const data::SparseField& f) { return f.name == name; });
+                                    [&name = name](const data::SparseField& f) { return f.name == name; });
     if (found == schema.fields.end())
       return InvalidArgument("strategy.fields.{}: there is no sparse field of that name", name);
     const auto v = static_cast<size_t>(ids.vocabulary_of_field(static_cast<int>(found - schema.fields.begin())));

@@ -8,8 +8,10 @@
 namespace sluice::service {
 
 int64_t EngineImpl::RoundsOf(uint64_t client) const {
-  return std::count_if(rounds_.begin(), rounds_.end(),
-                       [&](const auto& round) { return round.second->parts.contains(client); });
+  return std::count_if(rounds_.begin(), rounds_.end(), [&](const auto& round) {
+    const auto part = round.second->parts.find(client);
+    return part != round.second->parts.end() && part->second->push == nullptr;
+  });
 }
 
 // A pull waits in its round until every worker has named its keys and the round before is done.
@@ -202,9 +204,10 @@ void EngineImpl::AnswerPulls(Lock* lock, Round* round, const std::vector<std::sh
         {std::exchange(part->pull, nullptr), round->segments[static_cast<size_t>(part->segment)], part->list, {}});
   EnterGate();
   lock->unlock();
-  for (auto& [work, batch, list, status] : pulls) {
-    const bool bf16 = work->request.has(kRowsBf16);
-    status = Guarded([&] { FillReply(work.get(), backend_->GatherPart(*batch, list, bf16, &pool_)); });
+  for (Pull& pull : pulls) {
+    const bool bf16 = pull.work->request.has(kRowsBf16);
+    pull.status =
+        Guarded([&] { FillReply(pull.work.get(), backend_->GatherPart(*pull.batch, pull.list, bf16, &pool_)); });
   }
   lock->lock();
   LeaveGate();

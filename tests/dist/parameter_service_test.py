@@ -35,10 +35,12 @@ def test_launch_starts_trains_and_ends_all(path):
     folder = os.path.join(path, "run")
     outcome = run(*launch(data, folder, 2, 3, **service_settings("ps-async", 3, train__epochs=2)))
     check_in("parameter server 1/2 listens on", outcome.out)
-    samples = sum(metrics(os.path.join(folder, f"worker-{w}"))["samples"] for w in range(3))
+    workers = [metrics(os.path.join(folder, f"worker-{w}")) for w in range(3)]
+    samples = sum(worker["samples"] for worker in workers)
     check(samples == 2 * trained_samples(data, path), f"{samples}")
-    first = metrics(os.path.join(folder, "worker-0"))
-    check(first["auc"] > 0.6 and sum(first["bytes_per_sample"].values()) > 0, str(first))
+    check(workers[0]["auc"] > 0.6, str(workers[0]))
+    for worker in workers:   # one that came late may find all input lent
+        check(worker["samples"] == 0 or sum(worker["bytes_per_sample"].values()) > 0, str(worker))
     check(len(harness.checkpoints(os.path.join(folder, "servers"))) >= 1, "no checkpoint")
     check(not harness.leftovers(os.path.join(folder, "servers")), "temporary files are left")
     # The model of the servers is a checkpoint like any other.
@@ -85,7 +87,7 @@ def test_a_running_server_is_inspected_and_measured(path):
         check_in('sluice_request_seconds{kind="pull",quantile="0.99"}', page)
         # Ctrl-C: the worker gives its input back, the server writes a checkpoint.
         worker.send_signal(signal.SIGINT)
-        check(worker.wait(timeout=30) == 130, cluster.log("worker-0"))
+        check(worker.wait(timeout=90) == 130, cluster.log("worker-0"))
         cluster.stop_servers()
         check(cluster.checkpoint(), "no checkpoint")
 
