@@ -54,8 +54,8 @@ inline std::map<std::string, std::vector<double>> Numbers(const std::string& run
 }
 
 // The largest difference, relative to numbers above 1.
-inline double LargestDifference(const std::string& run, const std::string& other) {
-  const auto a = Numbers(run), b = Numbers(other);
+inline double LargestDifference(const std::map<std::string, std::vector<double>>& a,
+                                const std::map<std::string, std::vector<double>>& b) {
   EXPECT_GT(a.size(), 100u);
   EXPECT_EQ(a.size(), b.size());
   double largest = 0;
@@ -71,6 +71,9 @@ inline double LargestDifference(const std::string& run, const std::string& other
     }
   }
   return largest;
+}
+inline double LargestDifference(const std::string& run, const std::string& other) {
+  return LargestDifference(Numbers(run), Numbers(other));
 }
 
 class RanksTest : public TrainTest {

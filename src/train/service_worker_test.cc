@@ -10,6 +10,7 @@
 #include "service/parameter_server.h"
 #include "service/service.h"
 #include "service/wire.h"
+#include "train/ranks_test_util.h"
 #include "train/service_layout.h"
 #include "train/train_test_util.h"
 #include "train/trainer.h"
@@ -100,25 +101,6 @@ struct Cluster {
     return rows;
   }
 };
-
-double LargestDifference(const std::map<std::string, std::vector<double>>& a,
-                         const std::map<std::string, std::vector<double>>& b) {
-  EXPECT_GT(a.size(), 100u);
-  EXPECT_EQ(a.size(), b.size());
-  double largest = 0;
-  for (const auto& [name, values] : a) {
-    const auto found = b.find(name);
-    if (found == b.end() || found->second.size() != values.size()) {
-      ADD_FAILURE() << name << " differs in size";
-      return INFINITY;
-    }
-    for (size_t i = 0; i < values.size(); ++i) {
-      const double difference = std::abs(values[i] - found->second[i]) / std::max(1.0, std::abs(values[i]));
-      if (!(difference <= largest)) largest = difference;
-    }
-  }
-  return largest;
-}
 
 class ServiceWorkerTest : public TrainTest {
  protected:
