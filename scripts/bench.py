@@ -66,14 +66,12 @@ def print_scaling(options, workload):
 
 
 def measure(options, workload, precision):
-    """One run with the roofline, then rounds; a peer that fails once is left out from then on."""
-    first = run_ours(options, workload, precision, True)
-    result = {"workload": workload, "precision": precision, "roofline_run": first, "ours": [first], "peers": {}}
+    """Rounds, each of which begins with a run that measures the roofline too; a peer that fails once is left out from then on."""
+    result = {"workload": workload, "precision": precision, "ours": [], "peers": {}}
     commands = peer_commands(workload, precision, options.seconds * 3)
     for _ in range(options.rounds):
-        before = run_ours(options, workload, precision, False) if result["peers"] or not commands else first
-        if before is not first:
-            result["ours"].append(before)
+        before = run_ours(options, workload, precision, True)
+        result["ours"].append(before)
         for command in list(commands):
             peer = run_peer(command)
             if peer is None:
@@ -91,9 +89,11 @@ def measure(options, workload, precision):
 def summary(result):
     rates = [run["samples_per_s"] for run in result["ours"]]
     median = statistics.median(rates)
-    of = result["roofline_run"]
+    of = result["ours"][0]
+    shares = [run["roofline_share"] for run in result["ours"] if run["roofline_share"] > 0]
     return {"workload": result["workload"].upper(), "precision": result["precision"], "samples_per_s": median,
-            "spread": (min(rates), max(rates)), "runs": len(rates), "roofline_share": of["roofline_share"],
+            "spread": (min(rates), max(rates)), "runs": len(rates),
+            "roofline_share": statistics.median(shares), "roofline_spread": (min(shares), max(shares)),
             "samples_per_s_per_core": median / of["threads"],
             "cpu_use": statistics.median(run["cpu_use"] for run in result["ours"]), "bytes_per_row": of["bytes_per_row"],
             "ratios": {name: (statistics.median(peer["ratios"]), min(peer["ratios"]), max(peer["ratios"]))
@@ -104,7 +104,8 @@ def print_row(row):
     peers = "; ".join(f"{ratio:.2f}x ({low:.2f}-{high:.2f}) {name}" for name, (ratio, low, high) in row["ratios"].items())
     spread = f"{row['spread'][0]:,.0f}-{row['spread'][1]:,.0f}"
     print(f"{row['workload']:<4}{row['precision']:<6}{row['samples_per_s']:>11,.0f}{spread:>20}{row['runs']:>5}"
-          f"{row['roofline_share']:>7.0%}{row['samples_per_s_per_core']:>11,.0f}{row['cpu_use']:>6.2f}"
+          f"{row['roofline_share']:>5.0%} {row['roofline_spread'][0]:.0%}-{row['roofline_spread'][1]:.0%}"
+          f"{row['samples_per_s_per_core']:>11,.0f}{row['cpu_use']:>6.2f}"
           f"{row['bytes_per_row']:>7.0f}  {peers or '-'}", flush=True)
 
 
@@ -146,7 +147,7 @@ def main():
         for workload in workloads:
             print_scaling(options, workload)
         return
-    print(f"{'':<10}{'samples/s':>11}{'spread':>20}{'runs':>5}{'roof':>7}{'a core':>11}{'cores':>6}{'B/row':>7}  against")
+    print(f"{'':<10}{'samples/s':>11}{'spread':>20}{'runs':>5}{'roof':>13}{'a core':>11}{'cores':>6}{'B/row':>7}  against")
     results, rows = [], []
     for workload in workloads:
         for precision in options.precision or ("fp32", "bf16"):

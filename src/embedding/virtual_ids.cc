@@ -12,7 +12,7 @@ namespace sluice::embedding {
 namespace {
 
 constexpr int kMinSlotBits = 6;
-constexpr int64_t kPrefetchFrom = 1 << 16;   // slots; smaller tables stay in the second-level cache
+constexpr int64_t kPrefetchFrom = 1 << 16;  // slots; smaller tables stay in the second-level cache
 constexpr int64_t kAhead = 16;
 
 // Multiplicative hash; the upper bits of a product depend on all lower ones, the fold brings the upper ones in.
@@ -90,6 +90,7 @@ void VirtualIdBuilder::Build(const data::Batch& batch, ThreadPool* pool, Virtual
   SLUICE_CHECK(batch.fields.size() == num_fields, "a batch of {} fields for a schema of {}", batch.fields.size(),
                num_fields);
   ids->inverse.resize(num_fields);
+  ids->whole.assign(num_fields, 1);
   const auto vocabularies = static_cast<int64_t>(num_vocabularies());
   const auto for_each = [&](const std::function<void(int64_t)>& body) {
     if (pool == nullptr || pool->num_threads() == 1)

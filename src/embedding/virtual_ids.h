@@ -14,13 +14,15 @@ namespace sluice::embedding {
 // it works on unique rows. Source: ScaleFreeCTR (virtual sparse ids); docs/architecture.md.
 // Shapes       unique [U]; counts [U] occurrences of each; block v covers vocabulary v: unique[block_begin[v],
 //              block_begin[v + 1]); inverse[f] [nnz of field f], an index into `unique`.
-// Semantics    within a block keys stand in the order of first occurrence (fields in schema order, then samples), so the
+// Semantics    within a block keys stand in the order of first occurrence (fields in schema order, then samples), so
+// the
 //              result does not depend on the number of threads. Every 64-bit key is an ordinary key.
 struct VirtualIds {
   std::vector<Key> unique;
   std::vector<int32_t> counts;
-  std::vector<int32_t> block_begin;             // [num_vocabularies + 1]
-  std::vector<std::vector<int32_t>> inverse;    // [num_fields]
+  std::vector<int32_t> block_begin;           // [num_vocabularies + 1]
+  std::vector<std::vector<int32_t>> inverse;  // [num_fields]
+  std::vector<uint8_t> whole;                 // [num_fields]: every occurrence has an index; else some are -1
 
   int64_t num_unique() const { return static_cast<int64_t>(unique.size()); }
 };
@@ -43,7 +45,7 @@ class VirtualIdBuilder {
  private:
   // Of one vocabulary: its unique keys so far and an open-addressing table of indices into them.
   struct Scratch {
-    std::vector<uint32_t> slots;   // 1 + index, 0: empty
+    std::vector<uint32_t> slots;  // 1 + index, 0: empty
     std::vector<Key> unique;
     std::vector<int32_t> counts;
     int32_t num_unique = 0;
@@ -53,7 +55,7 @@ class VirtualIdBuilder {
 
   std::vector<int> vocabulary_of_field_;
   std::vector<std::vector<int>> fields_of_vocabulary_;
-  std::vector<Scratch> scratch_;   // [num_vocabularies]
+  std::vector<Scratch> scratch_;  // [num_vocabularies]
 };
 
 }  // namespace sluice::embedding

@@ -51,7 +51,9 @@ class FieldOp : public SparseOp<T> {
             .offsets = column.one_hot() ? nullptr : column.offsets.data(),
             .weights = column.weights.empty() ? nullptr : column.weights.data(),
             .nnz = column.nnz(),
-            .pooling = poolings_[position]};
+            .pooling = poolings_[position],
+            .whole = !rows.whole.empty() && rows.whole[field] != 0,
+            .row_range = rows.row_range.empty() ? Range{} : rows.row_range[field]};
   }
 
   // tile(range, partial of the range) for consecutive parts of `samples`.

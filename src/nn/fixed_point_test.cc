@@ -1,5 +1,6 @@
 // Sums in fixed point: the same in any order and by any owner, told where they are out of range, equal bits on every
 // instruction set. The oracle rounds each term with ldexp and nearbyint and adds in 128 bits.
+#include <algorithm>
 #include <cmath>
 #include <limits>
 #include <random>
@@ -112,8 +113,10 @@ struct Bags {
     }
   }
   FieldSlice<double> Slice(const std::vector<int32_t>& of) const {
-    return {rows.data(),  dim, of.data(), offsets.data(), weights.data(), static_cast<int64_t>(of.size()),
-            Pooling::kSum};
+    return {rows.data(),    dim,
+            of.data(),      offsets.data(),
+            weights.data(), static_cast<int64_t>(of.size()),
+            Pooling::kSum,  std::all_of(of.begin(), of.end(), [](int32_t row) { return row >= 0; })};
   }
 };
 

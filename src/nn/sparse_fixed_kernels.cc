@@ -31,11 +31,13 @@ inline void AddColumns(int64_t width, double scale, int64_t* sums, Flaws& flaws,
     for (; d < n; ++d) AddFixed(static_cast<double>(value(d)), scale, sums[d], flaws.lanes[0]);
 }
 
-template <class T, int kWidth, bool kTerm>
+template <class T, int kWidth, bool kTerm, bool kListed>
 bool Pool(const FieldSlice<T>& field, int64_t column, int64_t width, Range samples, bool accumulate, int64_t* out,
           int64_t ld, PairTerm<int64_t> term) {
   const double scale = nn::kPartialFixed.scale();
   const int64_t n = kWidth > 0 ? kWidth : width;
+  const auto here = [](int64_t r) { return r >= 0; };
+  Occurrences<kListed, T, decltype(here)> occurrences(field, samples, here);
   Flaws flaws;
   for (int64_t i = samples.begin; i < samples.end; ++i, out += ld) {
     const int64_t begin = field.offsets != nullptr ? field.offsets[i] : i;
@@ -43,12 +45,10 @@ bool Pool(const FieldSlice<T>& field, int64_t column, int64_t width, Range sampl
     const T bag = BagScale(field, begin, end);
     if (!accumulate)
       for (int64_t d = 0; d < n; ++d) out[d] = 0;
-    for (int64_t j = begin; j < end; ++j) {
-      const int64_t next = j + kAhead;
-      if (next < field.nnz && field.index[next] >= 0)
-        PrefetchRow<false>(field.rows + field.index[next] * field.dim + column, n);
+    for (int64_t j = occurrences.Next(end); j < end; j = occurrences.Next(end)) {
+      const int64_t ahead = occurrences.RowAhead();
+      if (ahead >= 0) PrefetchRow<false>(field.rows + ahead * field.dim + column, n);
       const int64_t r = field.index[j];
-      if (r < 0) continue;
       const T* v = field.rows + r * field.dim + column;
       const T c = field.weights != nullptr ? static_cast<T>(field.weights[j]) * bag : bag;
       AddColumns<kWidth>(n, scale, out, flaws, [&](int64_t d) { return c * v[d]; });
@@ -64,24 +64,23 @@ bool Pool(const FieldSlice<T>& field, int64_t column, int64_t width, Range sampl
   return flaws.none();
 }
 
-template <class T, int kWidth, bool kTerm>
+template <class T, int kWidth, bool kTerm, bool kListed>
 bool AddGrad(const FieldSlice<T>& field, int64_t column, int64_t width, Range samples, Range owned, const T* grad,
              int64_t ld, PairTerm<const T> term, double scale, int64_t* row_grads) {
   const int64_t n = kWidth > 0 ? kWidth : width;
   const uint64_t num_owned = static_cast<uint64_t>(owned.size());
   const auto is_owned = [&](int64_t r) { return static_cast<uint64_t>(r - owned.begin) < num_owned; };
+  Occurrences<kListed, T, decltype(is_owned)> occurrences(field, samples, is_owned);
   Flaws flaws;
   for (int64_t i = samples.begin; i < samples.end; ++i) {
     const int64_t begin = field.offsets != nullptr ? field.offsets[i] : i;
     const int64_t end = field.offsets != nullptr ? field.offsets[i + 1] : i + 1;
     const T bag = BagScale(field, begin, end);
     const T* g = grad + (i - samples.begin) * ld;
-    for (int64_t j = begin; j < end; ++j) {
-      const int64_t next = j + kAhead;
-      if (next < field.nnz && is_owned(field.index[next]))
-        PrefetchRow<true>(row_grads + (field.index[next] - owned.begin) * field.dim + column, n);
+    for (int64_t j = occurrences.Next(end); j < end; j = occurrences.Next(end)) {
+      const int64_t ahead = occurrences.RowAhead();
+      if (ahead >= 0) PrefetchRow<true>(row_grads + (ahead - owned.begin) * field.dim + column, n);
       const int64_t r = field.index[j];
-      if (!is_owned(r)) continue;
       int64_t* target = row_grads + (r - owned.begin) * field.dim;
       const T c = field.weights != nullptr ? static_cast<T>(field.weights[j]) * bag : bag;
       if constexpr (kTerm) {
@@ -106,8 +105,11 @@ bool PoolFieldFixed(const FieldSlice<T>& field, int64_t column, int64_t width, R
                     int64_t* out, int64_t ld, PairTerm<int64_t> term) {
   bool good = true;
   WithWidth(width, [&]<int kWidth>() {
-    good = term.q != nullptr ? Pool<T, kWidth, true>(field, column, width, samples, accumulate, out, ld, term)
-                             : Pool<T, kWidth, false>(field, column, width, samples, accumulate, out, ld, term);
+    WithFlag(term.q != nullptr, [&]<bool kTerm>() {
+      WithFlag(!field.whole, [&]<bool kListed>() {
+        good = Pool<T, kWidth, kTerm, kListed>(field, column, width, samples, accumulate, out, ld, term);
+      });
+    });
   });
   return good;
 }
@@ -117,9 +119,12 @@ bool AddFieldGradFixed(const FieldSlice<T>& field, int64_t column, int64_t width
                        const T* grad, int64_t ld, PairTerm<const T> term, double scale, int64_t* row_grads) {
   bool good = true;
   WithWidth(width, [&]<int kWidth>() {
-    good = term.q != nullptr
-               ? AddGrad<T, kWidth, true>(field, column, width, samples, owned, grad, ld, term, scale, row_grads)
-               : AddGrad<T, kWidth, false>(field, column, width, samples, owned, grad, ld, term, scale, row_grads);
+    WithFlag(term.q != nullptr, [&]<bool kTerm>() {
+      WithFlag(!ReadsOnly(field, owned), [&]<bool kListed>() {
+        good =
+            AddGrad<T, kWidth, kTerm, kListed>(field, column, width, samples, owned, grad, ld, term, scale, row_grads);
+      });
+    });
   });
   return good;
 }

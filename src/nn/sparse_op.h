@@ -15,9 +15,11 @@ namespace sluice::nn {
 
 // The rows that a batch touches in one table, as a dense matrix, and how occurrences find theirs.
 // Shapes       rows [U, dim] contiguous; index[f] [nnz of field f] (null where the table does not serve field f).
-// Semantics    where row_range[f] is given, every index of field f lies in it (its vocabulary's rows), so that work on
-// a
-//              range of rows skips the fields that have none there; empty: nothing is known.
+// Semantics    index[f] is negative where the row lives with another owner; whole[f]: for no occurrence of field f;
+// empty:
+//              that is not known. Where row_range[f] is given, every other index of field f lies in it (its
+//              vocabulary's rows), so that work on a range of rows skips the fields that have none there; empty:
+//              nothing is known.
 template <class T>
 struct RowsView {
   const T* rows = nullptr;
@@ -25,6 +27,7 @@ struct RowsView {
   int64_t dim = 0;
   std::vector<const int32_t*> index;
   std::vector<Range> row_range;
+  std::vector<uint8_t> whole;
 };
 
 enum class Reduction { kSum, kMax };

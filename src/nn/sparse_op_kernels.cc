@@ -12,21 +12,33 @@ using nn::Pooling;
 
 constexpr int64_t kNearBytes = 32 << 10;  // that the first-level cache holds beside what streams through
 
-template <class T, int kWidth, bool kTerm>
+// kWhole: every sample has its row here. Otherwise, for widths known to the compiler, a row of zeros stands for one
+// that is not here, so that no branch depends on data.
+template <class T, int kWidth, bool kTerm, bool kWhole>
 void PoolOneHot(const FieldSlice<T>& field, int64_t column, int64_t width, Range samples, bool accumulate, T* out,
                 int64_t ld, PairTerm<T> term) {
+  static constexpr T kZeros[kWidth > 0 ? kWidth : 1] = {};
   const int64_t n = kWidth > 0 ? kWidth : width;
   for (int64_t i = samples.begin; i < samples.end; ++i, out += ld) {
     const int64_t next = i + kAhead;
     if (next < field.nnz && field.index[next] >= 0)
       PrefetchRow<false>(field.rows + field.index[next] * field.dim + column, n);
     const int64_t r = field.index[i];
-    if (r < 0) {
+    const T* v = field.rows + r * field.dim + column;
+    T w = T(0);
+    if constexpr (kWhole) {
+      if (kTerm && term.weight_column >= 0) w = field.rows[r * field.dim + term.weight_column];
+    } else if constexpr (kWidth > 0) {
+      v = r >= 0 ? v : kZeros;
+      const T* weight = r >= 0 && term.weight_column >= 0 ? field.rows + r * field.dim + term.weight_column : kZeros;
+      if constexpr (kTerm) w = *weight;
+    } else if (r < 0) {
       if (!accumulate)
         for (int64_t d = 0; d < n; ++d) out[d] = T(0);
       continue;
+    } else if (kTerm && term.weight_column >= 0) {
+      w = field.rows[r * field.dim + term.weight_column];
     }
-    const T* v = field.rows + r * field.dim + column;
     if (accumulate) {
 #pragma omp simd
       for (int64_t d = 0; d < n; ++d) out[d] += v[d];
@@ -37,16 +49,17 @@ void PoolOneHot(const FieldSlice<T>& field, int64_t column, int64_t width, Range
     if constexpr (kTerm) {
       T lanes[kSquares] = {};
       AddSquares<kWidth>(v, n, T(1), lanes);
-      const T w = term.weight_column >= 0 ? field.rows[r * field.dim + term.weight_column] : T(0);
       term.q[(i - samples.begin) * term.q_ld] += w - T(0.5) * SumLanes(lanes);
     }
   }
 }
 
-template <class T, int kWidth, bool kTerm>
+template <class T, int kWidth, bool kTerm, bool kListed>
 void PoolBags(const FieldSlice<T>& field, int64_t column, int64_t width, Range samples, bool accumulate, T* out,
               int64_t ld, PairTerm<T> term) {
   const int64_t n = kWidth > 0 ? kWidth : width;
+  const auto here = [](int64_t r) { return r >= 0; };
+  Occurrences<kListed, T, decltype(here)> occurrences(field, samples, here);
   for (int64_t i = samples.begin; i < samples.end; ++i, out += ld) {
     const int64_t begin = field.offsets != nullptr ? field.offsets[i] : i;
     const int64_t end = field.offsets != nullptr ? field.offsets[i + 1] : i + 1;
@@ -57,12 +70,10 @@ void PoolBags(const FieldSlice<T>& field, int64_t column, int64_t width, Range s
     T* sum = kWidth > 0 ? local : out;
     if (kWidth > 0 ? accumulate : !accumulate)
       for (int64_t d = 0; d < n; ++d) sum[d] = kWidth > 0 ? out[d] : T(0);
-    for (int64_t j = begin; j < end; ++j) {
-      const int64_t next = j + kAhead;
-      if (next < field.nnz && field.index[next] >= 0)
-        PrefetchRow<false>(field.rows + field.index[next] * field.dim + column, n);
+    for (int64_t j = occurrences.Next(end); j < end; j = occurrences.Next(end)) {
+      const int64_t ahead = occurrences.RowAhead();
+      if (ahead >= 0) PrefetchRow<false>(field.rows + ahead * field.dim + column, n);
       const int64_t r = field.index[j];
-      if (r < 0) continue;
       const T* v = field.rows + r * field.dim + column;
       const T c = field.weights != nullptr ? static_cast<T>(field.weights[j]) * scale : scale;
 #pragma omp simd
@@ -80,52 +91,54 @@ void PoolBags(const FieldSlice<T>& field, int64_t column, int64_t width, Range s
 
 // One column, one unweighted key per sample, into gradients that stay in the first-level cache: nothing is prefetched.
 template <class T>
-void AddGradOfOneColumn(const FieldSlice<T>& field, int64_t column, Range samples, Range owned, const T* grad,
-                        int64_t ld, T* row_grads) {
-  const uint64_t num_owned = static_cast<uint64_t>(owned.size());
+void AddGradOfOneColumn(const FieldSlice<T>& field, int64_t column, Range samples, const T* grad, int64_t ld,
+                        T* row_grads) {
   T* const target = row_grads + column;
-  for (int64_t i = samples.begin; i < samples.end; ++i, grad += ld) {
-    const int64_t r = field.index[i];
-    if (static_cast<uint64_t>(r - owned.begin) < num_owned) [[likely]]
-      target[r * field.dim] += *grad;
-  }
+  for (int64_t i = samples.begin; i < samples.end; ++i, grad += ld) target[field.index[i] * field.dim] += *grad;
 }
 
-template <class T, int kWidth, bool kTerm>
+template <class T, int kWidth, bool kTerm, bool kListed>
 void AddGrad(const FieldSlice<T>& field, int64_t column, int64_t width, Range samples, Range owned, const T* grad,
              int64_t ld, PairTerm<const T> term, T* row_grads) {
   const int64_t n = kWidth > 0 ? kWidth : width;
   const uint64_t num_owned = static_cast<uint64_t>(owned.size());
   const auto is_owned = [&](int64_t r) { return static_cast<uint64_t>(r - owned.begin) < num_owned; };
-  const bool one_hot = field.offsets == nullptr;
-  for (int64_t i = samples.begin; i < samples.end; ++i) {
-    const int64_t begin = one_hot ? i : field.offsets[i];
-    const int64_t end = one_hot ? i + 1 : field.offsets[i + 1];
-    const T scale = one_hot && field.weights == nullptr ? T(1) : BagScale(field, begin, end);
+  Occurrences<kListed, T, decltype(is_owned)> occurrences(field, samples, is_owned);
+  const auto add = [&](int64_t i, int64_t j, T scale) {
     const T* g = grad + (i - samples.begin) * ld;
-    if (i + kAhead / 2 < samples.end) PrefetchRow<false>(g + kAhead / 2 * ld, n);
-    for (int64_t j = begin; j < end; ++j) {
-      const int64_t next = j + kAhead;
-      if (next < field.nnz && is_owned(field.index[next])) {
-        PrefetchRow<true>(row_grads + field.index[next] * field.dim + column, n);
-        if constexpr (kTerm) PrefetchRow<false>(field.rows + field.index[next] * field.dim + column, n);
-      }
-      const int64_t r = field.index[j];
-      if (!is_owned(r)) continue;
-      T* target = row_grads + r * field.dim + column;
-      const T c = field.weights != nullptr ? static_cast<T>(field.weights[j]) * scale : scale;
-      if constexpr (kTerm) {
-        const T dq = term.q[(i - samples.begin) * term.q_ld];
-        const T* v = field.rows + r * field.dim + column;
-        const T self = dq * (c * c);
-#pragma omp simd
-        for (int64_t d = 0; d < n; ++d) target[d] += c * g[d] - self * v[d];
-        if (term.weight_column >= 0) row_grads[r * field.dim + term.weight_column] += c * dq;
-      } else {
-#pragma omp simd
-        for (int64_t d = 0; d < n; ++d) target[d] += c * g[d];
-      }
+    const int64_t ahead = occurrences.RowAhead();
+    if (ahead >= 0) {
+      PrefetchRow<true>(row_grads + ahead * field.dim + column, n);
+      if constexpr (kTerm) PrefetchRow<false>(field.rows + ahead * field.dim + column, n);
     }
+    const int64_t r = field.index[j];
+    T* target = row_grads + r * field.dim + column;
+    const T c = field.weights != nullptr ? static_cast<T>(field.weights[j]) * scale : scale;
+    if constexpr (kTerm) {
+      const T dq = term.q[(i - samples.begin) * term.q_ld];
+      const T* v = field.rows + r * field.dim + column;
+      const T self = dq * (c * c);
+#pragma omp simd
+      for (int64_t d = 0; d < n; ++d) target[d] += c * g[d] - self * v[d];
+      if (term.weight_column >= 0) row_grads[r * field.dim + term.weight_column] += c * dq;
+    } else {
+#pragma omp simd
+      for (int64_t d = 0; d < n; ++d) target[d] += c * g[d];
+    }
+  };
+  if (field.offsets == nullptr && field.weights == nullptr) {
+    for (int64_t i = occurrences.Next(samples.end); i < samples.end; i = occurrences.Next(samples.end)) {
+      if (i + kAhead / 2 < samples.end) PrefetchRow<false>(grad + (i - samples.begin + kAhead / 2) * ld, n);
+      add(i, i, T(1));
+    }
+    return;
+  }
+  for (int64_t i = samples.begin; i < samples.end; ++i) {
+    const int64_t begin = field.offsets != nullptr ? field.offsets[i] : i;
+    const int64_t end = field.offsets != nullptr ? field.offsets[i + 1] : i + 1;
+    const T scale = BagScale(field, begin, end);
+    if (i + kAhead / 2 < samples.end) PrefetchRow<false>(grad + (i - samples.begin + kAhead / 2) * ld, n);
+    for (int64_t j = occurrences.Next(end); j < end; j = occurrences.Next(end)) add(i, j, scale);
   }
 }
 
@@ -134,30 +147,32 @@ void AddGrad(const FieldSlice<T>& field, int64_t column, int64_t width, Range sa
 template <class T>
 void PoolField(const FieldSlice<T>& field, int64_t column, int64_t width, Range samples, bool accumulate, T* out,
                int64_t ld, PairTerm<T> term) {
+  const bool one_hot = field.offsets == nullptr && field.weights == nullptr;
   WithWidth(width, [&]<int kWidth>() {
-    const bool one_hot = field.offsets == nullptr && field.weights == nullptr;
-    if (term.q != nullptr && one_hot)
-      PoolOneHot<T, kWidth, true>(field, column, width, samples, accumulate, out, ld, term);
-    else if (term.q != nullptr)
-      PoolBags<T, kWidth, true>(field, column, width, samples, accumulate, out, ld, term);
-    else if (one_hot)
-      PoolOneHot<T, kWidth, false>(field, column, width, samples, accumulate, out, ld, term);
-    else
-      PoolBags<T, kWidth, false>(field, column, width, samples, accumulate, out, ld, term);
+    WithFlag(term.q != nullptr, [&]<bool kTerm>() {
+      WithFlag(field.whole, [&]<bool kWhole>() {
+        if (one_hot)
+          PoolOneHot<T, kWidth, kTerm, kWhole>(field, column, width, samples, accumulate, out, ld, term);
+        else
+          PoolBags<T, kWidth, kTerm, !kWhole>(field, column, width, samples, accumulate, out, ld, term);
+      });
+    });
   });
 }
 
 template <class T>
 void AddFieldGrad(const FieldSlice<T>& field, int64_t column, int64_t width, Range samples, Range owned, const T* grad,
                   int64_t ld, PairTerm<const T> term, T* row_grads) {
-  if (width == 1 && term.q == nullptr && field.offsets == nullptr && field.weights == nullptr &&
+  const bool all = ReadsOnly(field, owned);
+  if (all && width == 1 && term.q == nullptr && field.offsets == nullptr && field.weights == nullptr &&
       owned.size() * field.dim * static_cast<int64_t>(sizeof(T)) <= kNearBytes)
-    return AddGradOfOneColumn(field, column, samples, owned, grad, ld, row_grads);
+    return AddGradOfOneColumn(field, column, samples, grad, ld, row_grads);
   WithWidth(width, [&]<int kWidth>() {
-    if (term.q != nullptr)
-      AddGrad<T, kWidth, true>(field, column, width, samples, owned, grad, ld, term, row_grads);
-    else
-      AddGrad<T, kWidth, false>(field, column, width, samples, owned, grad, ld, term, row_grads);
+    WithFlag(term.q != nullptr, [&]<bool kTerm>() {
+      WithFlag(!all, [&]<bool kListed>() {
+        AddGrad<T, kWidth, kTerm, kListed>(field, column, width, samples, owned, grad, ld, term, row_grads);
+      });
+    });
   });
 }
 

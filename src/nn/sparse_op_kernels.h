@@ -12,7 +12,8 @@ enum class Pooling { kSum, kMean, kSqrtn, kMax };
 // One field of a batch and the rows that its occurrences read.
 // Shapes       rows [U, dim]; index [nnz], negative where the row lives with another owner; offsets [size + 1], or
 // null:
-//              one key per sample; weights [nnz], or null: every weight is 1.
+//              one key per sample; weights [nnz], or null: every weight is 1. whole: no index is negative.
+//              row_range: where nonempty, every index that is not negative lies in it.
 template <class T>
 struct FieldSlice {
   const T* rows = nullptr;
@@ -22,6 +23,8 @@ struct FieldSlice {
   const float* weights = nullptr;
   int64_t nnz = 0;
   Pooling pooling = Pooling::kSum;
+  bool whole = false;
+  Range row_range{};
 };
 
 // Where the linear weight of a row stands and where its term goes: q[i * q_ld] of sample i. Without it: column < 0.

@@ -31,6 +31,63 @@ inline void PrefetchRow(const T* row, int64_t width) {
   __builtin_prefetch(last, kWrite);
 }
 
+// The occurrences of consecutive samples that read rows here, one after the other: those whose index passes `test`.
+// Where `kListed`, they are listed a block ahead without a branch that depends on data: of rows of which other owners
+// hold half, skipping one by one costs more than adding the rest. Otherwise every index is known to pass.
+template <bool kListed, class T, class Test>
+class Occurrences {
+ public:
+  Occurrences(const FieldSlice<T>& field, Range samples, const Test& test)
+      : index_(field.index),
+        test_(test),
+        at_(field.offsets != nullptr ? field.offsets[samples.begin] : samples.begin),
+        scanned_(at_),
+        last_(field.offsets != nullptr ? field.offsets[samples.end] : samples.end),
+        nnz_(field.nnz) {
+    if constexpr (kListed) at_ = 0;
+  }
+
+  // The next one before `end`, which does not decrease from call to call; `end` where there is none.
+  int64_t Next(int64_t end) {
+    if constexpr (kListed) {
+      while (at_ == count_) {
+        if (scanned_ >= end) return end;
+        Scan();
+      }
+      return list_[at_] < end ? list_[at_++] : end;
+    } else {
+      return at_ < end ? at_++ : end;
+    }
+  }
+  // The row of one kAhead after the last, to be prefetched; -1 where it is not known.
+  int64_t RowAhead() const {
+    if constexpr (kListed)
+      return at_ + kAhead - 1 < count_ ? index_[list_[at_ + kAhead - 1]] : -1;
+    else
+      return at_ + kAhead - 1 < nnz_ ? index_[at_ + kAhead - 1] : -1;
+  }
+
+ private:
+  static constexpr int64_t kBlock = 512;
+
+  void Scan() {
+    const int64_t end = scanned_ + kBlock < last_ ? scanned_ + kBlock : last_;
+    int64_t n = 0;
+    for (int64_t j = scanned_; j < end; ++j) {
+      list_[n] = static_cast<int32_t>(j);
+      n += test_(index_[j]);
+    }
+    at_ = 0;
+    count_ = n;
+    scanned_ = end;
+  }
+
+  const int32_t* index_;
+  const Test& test_;
+  int64_t at_, count_ = 0, scanned_, last_, nnz_;
+  int32_t list_[kListed ? kBlock : 1];
+};
+
 // What every coefficient of the bag [begin, end) is multiplied with: 1, 1 / sum of weights, 1 / root of their squares.
 template <class T>
 inline T BagScale(const FieldSlice<T>& field, int64_t begin, int64_t end) {
@@ -84,6 +141,22 @@ inline void WithWidth(int64_t width, const Body& body) {
     default:
       return body.template operator()<0>();
   }
+}
+
+// Calls body<value>().
+template <class Body>
+inline void WithFlag(bool value, const Body& body) {
+  if (value)
+    body.template operator()<true>();
+  else
+    body.template operator()<false>();
+}
+
+// Whether rows of `owned` are all that occurrences of the field read.
+template <class T>
+inline bool ReadsOnly(const FieldSlice<T>& field, Range owned) {
+  return field.whole && !field.row_range.empty() && owned.begin <= field.row_range.begin &&
+         owned.end >= field.row_range.end;
 }
 
 }  // namespace

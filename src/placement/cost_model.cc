@@ -183,13 +183,16 @@ void AddCompute(const PlanInput& input, const Strategy& strategy, const Bill& bi
       // Parsed where read: replicated input is read whole by every rank.
       const double own = bill.samples(r) / static_cast<double>(std::max<int64_t>(1, input.batch_size));
       keys_s[rank] +=
-          vocabulary.keys * (strategy.sharded_input || (!strategy.owner_computes()) ? own : 1.0) * machine.key_s;
-      keys_s[rank] += vocabulary.keys * (placement == Placement::kRowsA2a ? own : share) * pool_s;
+          vocabulary.keys * (strategy.sharded_input || (!strategy.owner_computes()) ? own : 1.0) * machine.read_s;
+      keys_s[rank] += vocabulary.keys * (placement == Placement::kRowsA2a ? own : share) * (machine.id_s + pool_s);
+      // Owners of shards look at every key of the batch; a home takes a field whole.
+      if (placement == Placement::kDes || placement == Placement::kDesRs)
+        keys_s[rank] += vocabulary.keys * (strategy.sharded_input ? own : 1.0) * machine.pass_s;
       if (placement != Placement::kFieldA2a) share = std::max(share, vocabulary.largest_owned_share);
       rows_s[rank] += vocabulary.unique * share * row_s;
       // Rows pulled are written into a matrix of their own, their gradients summed again at the owner.
       if (placement == Placement::kRowsA2a)
-        rows_s[rank] += vocabulary.unique_of_ranks / ranks * (machine.key_s + 2 * width * machine.byte_s);
+        rows_s[rank] += vocabulary.unique_of_ranks / ranks * (machine.id_s + 2 * width * machine.byte_s);
     }
   }
   size_t slowest = 0;

@@ -12,7 +12,9 @@ namespace sluice::placement {
 struct Machine {
   double bandwidth_bytes_per_s = 0;  // of a rank's link, each way; 0: not known
   double latency_s = 0;              // from sending a short message until it is received
-  double key_s = 0;                  // one key of one sample: parsed, made unique, pooled
+  double read_s = 0;                 // one key of one sample read: parsed, hashed
+  double id_s = 0;                   // one key made unique
+  double pass_s = 0;                 // one key looked at for its owner and passed over, where others own rows
   double row_s = 0;                  // one unique row: found, gathered, updated, without the bytes it holds
   double byte_s = 0;                 // one byte copied, summed or packed
   double flops_per_s = 0;            // of the dense net

@@ -48,6 +48,7 @@ void OwnerIds::PickOwned(const data::Batch& batch, const std::vector<std::vector
 
 void OwnerIds::Expand(size_t occurrences, size_t field, embedding::VirtualIds* ids) {
   if (picked_all_[field]) return;
+  ids->whole[field] = 0;
   compact_.swap(ids->inverse[field]);
   ids->inverse[field].assign(occurrences, -1);
   for (size_t i = 0; i < compact_.size(); ++i)

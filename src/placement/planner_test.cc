@@ -49,7 +49,9 @@ PlanInput Random(uint32_t seed, int vocabularies, bool machine) {
   if (machine)
     input.machine = {.bandwidth_bytes_per_s = std::exp(uniform(16, 21)),
                      .latency_s = 2e-5,
-                     .key_s = 2e-8,
+                     .read_s = 1e-8,
+                     .id_s = 1e-8,
+                     .pass_s = 2e-9,
                      .row_s = 2e-7,
                      .byte_s = 2e-10,
                      .flops_per_s = 5e10};

@@ -55,7 +55,9 @@ std::string ToJson(const PlannedRun& planned) {
   json["chosen_by"] = plan.by_time ? "time" : "bytes";
   json["machine"] = {{"bandwidth_bytes_per_s", input.machine.bandwidth_bytes_per_s},
                      {"latency_s", input.machine.latency_s},
-                     {"key_s", input.machine.key_s},
+                     {"read_s", input.machine.read_s},
+                     {"id_s", input.machine.id_s},
+                     {"pass_s", input.machine.pass_s},
                      {"row_s", input.machine.row_s},
                      {"byte_s", input.machine.byte_s},
                      {"flops_per_s", input.machine.flops_per_s}};

@@ -13,6 +13,7 @@
 #include "embedding/make_table.h"
 #include "optim/update_rule.h"
 #include "placement/data_sample.h"
+#include "placement/owner_ids.h"
 #include "train/roofline.h"
 #include "train/stopwatch.h"
 
@@ -98,6 +99,33 @@ void TakeForm(const nn::Net<T>& net, const embedding::VirtualIdBuilder& ids, pla
   input->batch_sums = net.num_batch_sums();
 }
 
+// Keys of one field made unique by a rank that holds it, and by the owner of half its shards.
+void MeasureKeys(int threads, placement::Machine* machine) {
+  data::Schema schema;
+  schema.fields.push_back({.name = "measured", .vocabulary = "measured"});
+  data::Batch batch;
+  batch.size = kMeasuredRows;
+  batch.fields.resize(1);
+  for (int64_t i = 0; i < kMeasuredRows; ++i)
+    batch.fields[0].keys.push_back(MixPair(1, static_cast<uint64_t>(i % (kMeasuredRows / 2))));
+  const auto seconds_per_key = [&](placement::Placement placement) {
+    placement::Strategy strategy = placement::Uniform(placement, 1);
+    if (placement == placement::Placement::kFieldA2a) strategy.home[0] = 0;
+    const placement::Ownership ownership(strategy, 0, 2);
+    placement::OwnerIds owner(schema, strategy, ownership);
+    embedding::VirtualIds ids;
+    double fastest = 1;
+    for (int i = 0; i < 3; ++i) {
+      Stopwatch watch;
+      owner.Build(batch, nullptr, nullptr, &ids, nullptr);
+      if (i > 0) fastest = std::min(fastest, watch.Lap());
+    }
+    return fastest / static_cast<double>(kMeasuredRows) / threads;
+  };
+  machine->id_s = seconds_per_key(placement::Placement::kFieldA2a);
+  machine->pass_s = std::max(0.0, seconds_per_key(placement::Placement::kDesRs) - machine->id_s / 2);
+}
+
 }  // namespace
 
 template <class T>
@@ -173,6 +201,7 @@ Result<placement::PlanOptions> MakePlanOptions(const RunConfig& config, const da
 
 Status MeasureComputing(bool bf16, ThreadPool* pool, placement::Machine* machine) {
   const int threads = pool->num_threads();
+  MeasureKeys(threads, machine);
   machine->flops_per_s = MeasureGemm({{256, 256}}, 256 * threads, bf16, *pool);
   AlignedBuffer<float> a(kSummedFloats), b(kSummedFloats);
   const auto add = [&] {
@@ -300,7 +329,7 @@ Result<placement::PlanInput> MakePlanInput(const RunConfig& config, data::BatchS
   }
   if (machine.knows_link() && machine.flops_per_s == 0)
     SLUICE_RETURN_IF_ERROR(MeasureComputing(PrecisionOf(config) == nn::Precision::kBf16, pool, &machine));
-  if (machine.key_s == 0 && sampled.keys > 0) machine.key_s = sampled.read_s / sampled.keys / pool->num_threads();
+  if (machine.read_s == 0 && sampled.keys > 0) machine.read_s = sampled.read_s / sampled.keys / pool->num_threads();
   input.machine = machine;
   return input;
 }

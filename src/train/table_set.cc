@@ -111,6 +111,7 @@ void TableSet<T>::PrepareBuffers(const embedding::VirtualIds& ids, RowBuffers<T>
     view.dim = dim;
     view.index.assign(ids.inverse.size(), nullptr);
     view.row_range.assign(ids.inverse.size(), Range{});
+    view.whole = ids.whole;
     for (int field : needs_[t].fields) {
       const int v = ids_.vocabulary_of_field(field);
       view.index[field] = ids.inverse[field].data();
