@@ -1,4 +1,5 @@
-"""run_python_test.py SCRIPT: runs a test script under the project's .venv if it is there, else under this interpreter.
+"""run_python_test.py SCRIPT [TEST]...: runs a test script, or some of its tests, under the project's .venv if it is there,
+else under this interpreter.
 
 A script that imports a package of tests/requirements.txt which is not installed counts as skipped (exit code 77), or as
 failed where SLUICE_REQUIRE_PYTHON=1.
@@ -23,8 +24,8 @@ def main():
     script = os.path.abspath(sys.argv[1])
     venv_python = os.path.join(ROOT, ".venv", "bin", "python")
     if os.path.exists(venv_python) and os.path.abspath(sys.executable) != venv_python:
-        os.execv(venv_python, [venv_python, os.path.abspath(__file__), script])
-    sys.argv = [script]
+        os.execv(venv_python, [venv_python, os.path.abspath(__file__), script, *sys.argv[2:]])
+    sys.argv = [script, *sys.argv[2:]]
     sys.path.insert(0, os.path.dirname(script))
     try:
         runpy.run_path(script, run_name="__main__")

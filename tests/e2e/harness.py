@@ -121,9 +121,13 @@ def folder():
 
 def main(module):
     """Runs every test_* function of the module, each with a folder of its own; names given as arguments pick some."""
+    tests = {name: test for name, test in vars(module).items() if name.startswith("test_")}
+    unknown = set(sys.argv[1:]) - set(tests)
+    if unknown:
+        sys.exit(f"there is no test {', '.join(sorted(unknown))}")
     failed = []
-    for name, test in list(vars(module).items()):
-        if not name.startswith("test_") or (len(sys.argv) > 1 and name not in sys.argv[1:]):
+    for name, test in tests.items():
+        if len(sys.argv) > 1 and name not in sys.argv[1:]:
             continue
         begin = time.monotonic()
         with folder() as path:

@@ -19,22 +19,10 @@ OPTIMIZERS = {
 }
 
 
-class OptimizersTest(unittest.TestCase):
-    def check(self, steps, precision, bound):
-        for name, settings in OPTIMIZERS.items():
-            with self.subTest(optimizer=name):
-                (difference, where), moved = parity.compare(DEEPFM, settings, steps, precision)
-                print(f"{name}: {steps} steps in {precision}: {difference:.1e} ({where}); training moved {moved:.1e}",
-                      flush=True)
-                self.assertLess(difference, bound, where)
-                self.assertGreater(moved, 1e-2, "training changed nothing: the comparison means nothing")
-
-    def test_thousand_steps_in_float64(self):
-        self.check(1000, "fp64", 1e-10)
-
-    def test_ten_steps_in_float32(self):
-        self.check(10, "fp32", 1e-5)
+class OptimizersTest(parity.Cases, unittest.TestCase):
+    def cases(self):
+        return [(name, DEEPFM, settings) for name, settings in OPTIMIZERS.items()]
 
 
 if __name__ == "__main__":
-    unittest.main(argv=["optimizers_test"])
+    unittest.main()

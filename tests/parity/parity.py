@@ -269,3 +269,23 @@ def compare_short(program, model, options, settings, steps, dense, tables):
             {name: tensors[name + "/weights"][[i for _, i in known]].astype(np.float64)},
             {name: np.asarray(rows)[[row for row, _ in known]]}))
     return worst, largest_difference(tables, theirs[1])[0]
+
+
+class Cases:
+    """What tests of many cases share; mixed into a unittest.TestCase. `cases()`: name, model, settings of the optimizer,
+    and what else compare() takes, of each."""
+
+    def check(self, steps, precision, bound):
+        for name, model, settings, *more in self.cases():
+            with self.subTest(case=name):
+                (difference, where), moved = compare(model, settings, steps, precision, *more)
+                print(f"{name}: {steps} steps in {precision}: {difference:.1e} ({where}); training moved {moved:.1e}",
+                      flush=True)
+                self.assertLess(difference, bound, where)
+                self.assertGreater(moved, 1e-2, "training changed nothing: the comparison means nothing")
+
+    def test_thousand_steps_in_float64(self):
+        self.check(1000, "fp64", 1e-10)
+
+    def test_ten_steps_in_float32(self):
+        self.check(10, "fp32", 1e-5)

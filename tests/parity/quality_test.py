@@ -53,4 +53,4 @@ class QualityTest(unittest.TestCase):
 
 
 if __name__ == "__main__":
-    unittest.main(argv=["quality_test"])
+    unittest.main()

@@ -40,25 +40,13 @@ CASES = [
 ]
 
 
-class RanksTest(unittest.TestCase):
-    def check(self, steps, precision, bound):
-        for preset, pooling, settings, placement, ranks in CASES:
-            name = f"{preset}, {pooling}, {settings['name']}, {placement}, {ranks} ranks"
-            with self.subTest(case=name):
-                model = {**SMALL, "preset": preset, "pooling": pooling}
-                strategy = [f"strategy.{setting}" for setting in f"placement={placement}".split()]
-                (difference, where), moved = parity.compare(model, settings, steps, precision, ranks, strategy)
-                print(f"{name}: {steps} steps in {precision}: {difference:.1e} ({where}); training moved {moved:.1e}",
-                      flush=True)
-                self.assertLess(difference, bound, where)
-                self.assertGreater(moved, 1e-2, "training changed nothing: the comparison means nothing")
-
-    def test_thousand_steps_in_float64(self):
-        self.check(1000, "fp64", 1e-10)
-
-    def test_ten_steps_in_float32(self):
-        self.check(10, "fp32", 1e-5)
+class RanksTest(parity.Cases, unittest.TestCase):
+    def cases(self):
+        return [(f"{preset}, {pooling}, {settings['name']}, {placement}, {ranks} ranks",
+                 {**SMALL, "preset": preset, "pooling": pooling}, settings, ranks,
+                 [f"strategy.{setting}" for setting in f"placement={placement}".split()])
+                for preset, pooling, settings, placement, ranks in CASES]
 
 
 if __name__ == "__main__":
-    unittest.main(argv=["ranks_test"])
+    unittest.main()
