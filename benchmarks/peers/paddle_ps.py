@@ -12,7 +12,8 @@ import subprocess
 import sys
 import time
 
-from tf_ps import DENSE, FIELDS, DIM, cpu_seconds, lo_bytes
+from processes import Stretch, end_all
+from tf_ps import DENSE, DIM, FIELDS
 
 
 def build(paddle, fleet, args, meta):
@@ -110,27 +111,14 @@ def main():
     try:
         for child in clients:
             wait_for(child, "ready")
-        bytes_before = lo_bytes()
-        cpu_before = {role: cpu_seconds(child.pid) for role, child in children.items()}
-        begin = time.perf_counter()
-        for child in clients:
-            child.stdin.write("go\n")
-            child.stdin.flush()
+        stretch = Stretch(children, clients)
         for child in clients:
             wait_for(child, "ended")
-        seconds = time.perf_counter() - begin
-        sent = lo_bytes() - bytes_before
-        cpu = {role: cpu_seconds(child.pid) - cpu_before[role] for role, child in children.items()}
-        samples = meta["samples"]
-        print(json.dumps({
-            "peer": "paddlepaddle 2.6.2 brpc", "workload": "p", "workers": args.workers, "samples": samples,
-            "samples_per_s": round(samples / seconds, 1), "bytes_per_sample": round(sent / samples, 1),
-            "server_core_us_per_sample": round(1e6 * cpu["ps0"] / samples, 2),
-            "cores_busy": round(sum(cpu.values()) / seconds, 2), "loss": losses[-1] if losses else None}))
+        stretch.end()
+        stretch.print_report("paddlepaddle 2.6.2 brpc", args.workers, meta["samples"],
+                             loss=losses[-1] if losses else None)
     finally:
-        for child in children.values():
-            child.kill()
-            child.wait()
+        end_all(children)
 
 
 if __name__ == "__main__":

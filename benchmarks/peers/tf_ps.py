@@ -15,19 +15,10 @@ import subprocess
 import sys
 import time
 
+from processes import Stretch, end_all, go
+
 WIDTHS = [429, 400, 400, 400, 1]
 FIELDS, DENSE, DIM = 26, 13, 17
-
-
-def lo_bytes():
-    with open("/proc/net/dev") as lines:
-        return next(int(line.split()[9]) for line in lines if line.strip().startswith("lo:"))
-
-
-def cpu_seconds(pid):
-    with open(f"/proc/{pid}/stat") as stat:
-        fields = stat.read().rsplit(")", 1)[1].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def build(tf, tf1, args, meta, worker, workers):
@@ -197,31 +188,16 @@ def main():
         clients = [children[role] for role in roles if role != "ps0" or args.workers == 0]
         for child in clients:
             assert child.stdout.readline().strip() == "ready", "a worker failed"
-        bytes_before = lo_bytes()
-        cpu_before = {role: cpu_seconds(child.pid) for role, child in children.items()}
-        begin = time.perf_counter()
-        for child in clients:
-            child.stdin.write("go\n")
-            child.stdin.flush()
+        stretch = Stretch(children, clients)
         parts = [json.loads(child.stdout.readline()) for child in clients]
-        seconds = time.perf_counter() - begin
-        sent = lo_bytes() - bytes_before
-        cpu = {role: cpu_seconds(child.pid) - cpu_before[role] for role, child in children.items()}
-        for child in clients:
-            child.stdin.write("go\n")
-            child.stdin.flush()
+        stretch.end()
+        go(clients)
         quality = json.loads(clients[0].stdout.readline())
-        samples = sum(part["samples"] for part in parts)
-        print(json.dumps({
-            "peer": "tensorflow 2.21 gRPC", "workload": "p", "workers": args.workers, "samples": samples,
-            "samples_per_s": round(samples / seconds, 1), "bytes_per_sample": round(sent / samples, 1),
-            "server_core_us_per_sample": round(1e6 * cpu["ps0"] / samples, 2) if args.workers else None,
-            "cores_busy": round(sum(cpu.values()) / seconds, 2), "loss": round(parts[0]["loss"], 5),
-            "auc": round(quality["auc"], 5), "logloss": round(quality["logloss"], 5)}))
+        stretch.print_report("tensorflow 2.21 gRPC", args.workers, sum(part["samples"] for part in parts),
+                             loss=round(parts[0]["loss"], 5), auc=round(quality["auc"], 5),
+                             logloss=round(quality["logloss"], 5))
     finally:
-        for child in children.values():
-            child.kill()
-            child.wait()
+        end_all(children)
 
 
 if __name__ == "__main__":
