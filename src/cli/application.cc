@@ -28,7 +28,7 @@ std::vector<std::string> LongNames(const CLI::App& app) {
 // What the parser did not know what to do with.
 Status Unexpected(const CLI::App& root) {
   const CLI::App* verb = &root;
-  for (const CLI::App* chosen : root.get_subcommands()) verb = chosen;
+  while (!verb->get_subcommands().empty()) verb = verb->get_subcommands().back();
   const auto rest = root.remaining(true);
   const std::string name = verb == &root ? "" : verb->get_name();
   if (rest.empty()) return Usage("an argument is not understood", name);
@@ -40,6 +40,20 @@ Status Unexpected(const CLI::App& root) {
 }
 
 }  // namespace
+
+Verb::Verb(CLI::App* app) : app_(app) { app->get_formatter()->column_width(36); }
+Verb::~Verb() = default;
+
+Verb* Verb::Add(const std::string& name, const std::string& text) {
+  verbs_.push_back(std::make_unique<Verb>(app_->add_subcommand(name, text)->fallthrough()));
+  return verbs_.back().get();
+}
+
+Status Verb::Act() const {
+  for (const auto& verb : verbs_)
+    if (verb->app_->parsed()) return verb->Act();
+  return action_();
+}
 
 void Verb::Argument(const std::string& name, std::string* value, const std::string& text, bool required) {
   app_->add_option(name, *value, text)->type_name("")->required(required);
@@ -75,9 +89,7 @@ Application::Application()
 Application::~Application() = default;
 
 Verb* Application::Add(const std::string& name, const std::string& text) {
-  CLI::App* app = app_->add_subcommand(name, text);
-  app->get_formatter()->column_width(36);
-  verbs_.push_back(std::make_unique<Verb>(app));
+  verbs_.push_back(std::make_unique<Verb>(app_->add_subcommand(name, text)));
   return verbs_.back().get();
 }
 
@@ -113,7 +125,7 @@ Status Application::Dispatch(std::vector<std::string> arguments) {
     return Usage(error.what(), verb_name);
   }
   for (const auto& verb : verbs_)
-    if (verb->app_->parsed()) return verb->action_();
+    if (verb->app_->parsed()) return verb->Act();
   return Usage("a verb is missing, such as train or predict", "");
 }
 

@@ -16,7 +16,8 @@ namespace sluice::cli {
 // The arguments of one verb and what it does. Values that the arguments are stored into must outlive the application.
 class Verb {
  public:
-  explicit Verb(CLI::App* app) : app_(app) {}
+  explicit Verb(CLI::App* app);
+  ~Verb();
 
   // Positional arguments; the list takes all that remain.
   void Argument(const std::string& name, std::string* value, const std::string& text, bool required);
@@ -27,14 +28,21 @@ class Verb {
                const std::string& text);
   void Flag(const std::string& names, bool* value, const std::string& text);
 
+  // A verb after this one, as in `sluice launch -n 4 eval RUN`; this one's options may stand before it or behind.
+  // The action of the last verb is the one that runs.
+  Verb* Add(const std::string& name, const std::string& text);
+
   // Printed at the end of --help.
   void Footer(std::function<std::string()> text);
   void Action(std::function<Status()> action) { action_ = std::move(action); }
 
  private:
   friend class Application;
+  Status Act() const;
+
   CLI::App* app_;
   std::function<Status()> action_;
+  std::vector<std::unique_ptr<Verb>> verbs_;
 };
 
 // The program: verbs, their arguments, and how failures become messages and exit codes (docs/reference/exit-codes.md).

@@ -9,9 +9,9 @@
 
 namespace sluice::cli {
 
-void AddConfigInput(Verb* verb, ConfigInput* input) {
+void AddConfigInput(Verb* verb, ConfigInput* input, bool required) {
   verb->Arguments("input", &input->inputs, "A configuration (.yaml), or data files, globs or - for standard input.",
-                  true);
+                  required);
   verb->Options("--set", "KEY=VALUE", &input->set, "Override a setting; may be repeated.");
   verb->Option("--model", "NAME", &input->model, "Model preset: model.preset.");
   verb->Options("--eval", "FILE", &input->eval, "Held-out data: data.eval; may be repeated.");

@@ -19,7 +19,7 @@ struct ConfigInput {
   std::vector<std::string> set;
 };
 
-void AddConfigInput(Verb* verb, ConfigInput* input);
+void AddConfigInput(Verb* verb, ConfigInput* input, bool required = true);
 
 // Whether a name is that of a YAML file.
 bool IsYamlName(const std::string& name);

@@ -4,8 +4,8 @@
 
 namespace sluice::cli {
 
-void AddTrainInput(Verb* verb, TrainInput* input) {
-  AddConfigInput(verb, &input->config);
+void AddTrainInput(Verb* verb, TrainInput* input, bool required) {
+  AddConfigInput(verb, &input->config, required);
   verb->Option("--run-dir", "DIR", &input->run_dir,
                "Run folder; a run that was interrupted goes on from its newest checkpoint.");
   verb->Flag("-q,--quiet", &input->quiet, "No progress line; warnings and errors only.");

@@ -15,7 +15,7 @@ struct TrainInput {
   bool quiet = false;
 };
 
-void AddTrainInput(Verb* verb, TrainInput* input);
+void AddTrainInput(Verb* verb, TrainInput* input, bool required = true);
 
 // The arguments of `sluice train` that say the same.
 std::vector<std::string> TrainArguments(const TrainInput& input);

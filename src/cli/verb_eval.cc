@@ -1,24 +1,29 @@
 #include "base/log.h"
 #include "cli/interrupt.h"
 #include "cli/output.h"
+#include "cli/rank_process.h"
+#include "cli/score_input.h"
 #include "cli/verbs.h"
-#include "train/api.h"
 
 namespace sluice::cli {
 
 void AddEval(Application* application) {
-  auto options = std::make_shared<train::EvaluateOptions>();
+  struct Arguments {
+    train::EvaluateOptions options;
+    std::string ranks = "1";
+  };
+  auto args = std::make_shared<Arguments>();
   Verb* verb = application->Add("eval", "Evaluate a model on labelled data.");
-  verb->Argument("model", &options->checkpoint, "A checkpoint or run folder.", true);
-  verb->Arguments("data", &options->inputs, "Data files; the run's own held-out data where left out.", false);
-  verb->Options("--set", "KEY=VALUE", &options->overrides, "Override a setting of the run; may be repeated.");
-  verb->Option("--json", "FILE", &options->json, "Also write the metrics here as JSON.");
-  verb->Action([options] {
+  AddEvalInput(verb, &args->options);
+  AddRanks(verb, "Evaluate by", &args->ranks);
+  verb->Action([args] {
     InitLogging(true);
+    SLUICE_ASSIGN_OR_RETURN(args->options.ranks, RanksOf(args->ranks));
     CatchInterrupts();
-    auto metrics = train::Evaluate(*options);
-    if (!metrics.ok()) return metrics.status();
-    return PrintLine(train::ToText(*metrics));
+    const auto print = [](const metric::Metrics& metrics) { return PrintLine(train::ToText(metrics)); };
+    if (comm::LaunchedByMpi()) return FinishRank(train::EvaluateAsRank(args->options, LeaveAfterLoss), print);
+    auto metrics = train::Evaluate(args->options);
+    return metrics.ok() ? print(*metrics) : metrics.status();
   });
 }
 

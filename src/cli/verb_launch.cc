@@ -7,6 +7,7 @@
 #include "base/thread_pool.h"
 #include "cli/launcher.h"
 #include "cli/program_path.h"
+#include "cli/score_input.h"
 #include "cli/service_launcher.h"
 #include "cli/train_input.h"
 #include "cli/verbs.h"
@@ -52,18 +53,57 @@ Status LaunchWithServers(const TrainInput& input, const std::string& ranks, cons
   return LaunchService(launch);
 }
 
+// Starts `arguments`, a verb and what it is told, as ranks.
+Status LaunchRanks(const std::string& ranks, LaunchPlan plan, const std::vector<std::string>& arguments) {
+  if (ranks.empty()) return InvalidArgument("-n: how many ranks are to be started is missing");
+  SLUICE_ASSIGN_OR_RETURN(plan.ranks, ParseRanks("-n", ranks));
+  const std::string& verb = arguments.front();
+  if (!comm::HasMpi())
+    return InvalidArgument(
+        "this build has no MPI; configure with -DSLUICE_MPI=ON and build again, or take threads as ranks: sluice {} "
+        "--ranks {}",
+        verb, plan.ranks);
+  if (comm::LaunchedByMpi())
+    return InvalidArgument("this process is a rank of those that a launcher started already; start sluice {} there",
+                           verb);
+  if (plan.bind && plan.hosts.empty() && NumUsableProcessors() < plan.ranks)
+    return InvalidArgument("--bind: {} ranks need as many processors, and {} may be used", plan.ranks,
+                           NumUsableProcessors());
+  SLUICE_ASSIGN_OR_RETURN(const std::string program, ProgramPath());
+  plan.command = {program};
+  plan.command.insert(plan.command.end(), arguments.begin(), arguments.end());
+  return Launch(plan);
+}
+
+struct Arguments {
+  TrainInput input;
+  std::string ranks, servers, workers, restarts = "0";
+  LaunchPlan plan;
+  train::EvaluateOptions eval;
+  PredictInput predict;
+};
+
+// `launch ... eval` and `launch ... predict`: what goes before them is for ranks that train.
+Status LaunchScoring(const Arguments& args, const std::vector<std::string>& arguments) {
+  InitLogging(true);
+  if (!args.servers.empty() || !args.workers.empty())
+    return InvalidArgument("--servers and --workers train; ranks (-n) {}", arguments.front());
+  const ConfigInput& config = args.input.config;
+  if (!config.inputs.empty() || !config.set.empty() || !config.model.empty() || !config.eval.empty() ||
+      !config.label.empty() || !args.input.run_dir.empty())
+    return InvalidArgument(
+        "launch: what is to be trained stands before the verb {}, which is told behind it what to do",
+        arguments.front());
+  return LaunchRanks(args.ranks, args.plan, arguments);
+}
+
 }  // namespace
 
 void AddLaunch(Application* application) {
-  struct Arguments {
-    TrainInput input;
-    std::string ranks, servers, workers, restarts = "0";
-    LaunchPlan plan;
-  };
   auto args = std::make_shared<Arguments>();
   Verb* verb = application->Add("launch",
-                                "Train with several processes: ranks on this machine or others, or parameter "
-                                "servers and workers on this one.");
+                                "Train, evaluate or predict with several processes: ranks on this machine or others, "
+                                "or parameter servers and workers on this one.");
   verb->Option("-n,--ranks", "N", &args->ranks, "Number of ranks; this or --workers is needed.");
   verb->Option("--servers", "S", &args->servers, "Parameter servers of presets ps-*; 1 where left out.");
   verb->Option("--workers", "W", &args->workers, "Workers of presets ps-*, on loopback ports that are free.");
@@ -76,41 +116,33 @@ void AddLaunch(Application* application) {
                "interface data0, mpirun enters PREFIXhost. What compare --link makes.");
   verb->Flag("--bind", &args->plan.bind, "Bind every rank to a processor core of its own.");
   verb->Option("--mpirun", "PATH", &args->plan.mpirun, "Open MPI's mpirun; the one in PATH where left out.");
-  AddTrainInput(verb, &args->input);
+  AddTrainInput(verb, &args->input, false);
+  Verb* eval = verb->Add("eval", "Evaluate a model by ranks, which share its rows: sluice eval.");
+  AddEvalInput(eval, &args->eval);
+  eval->Action([args] { return LaunchScoring(*args, EvalArguments(args->eval)); });
+  Verb* predict = verb->Add("predict", "Predict by ranks, which share the model's rows: sluice predict.");
+  AddPredictInput(predict, &args->predict);
+  predict->Action([args] { return LaunchScoring(*args, PredictArguments(args->predict)); });
   verb->Footer([] {
     return std::string(
-        "\nEverything after the options of launch itself is passed on to `sluice train`. The exit code is that of the "
-        "rank "
-        "that failed,\nor 4 where a rank was lost.\n\nExamples:\n"
+        "\nEverything after the options of launch itself is passed on to `sluice train`, or to the verb that is named. "
+        "The exit\ncode is that of the rank that failed, or 4 where a rank was lost.\n\nExamples:\n"
         "  sluice launch -n 4 config.yaml --set train.batch_size=8192\n"
+        "  sluice launch -n 4 eval runs/a test.tsv\n"
+        "  sluice launch -n 4 predict runs/a today.tsv -o scores.tsv\n"
         "  sluice launch config.yaml --servers 2 --workers 4 --set strategy.preset=ps-async\n"
         "  sluice launch -n 8 --hosts hosts.txt config.yaml\n");
   });
   verb->Action([args] {
     InitLogging(args->input.quiet);
+    if (args->input.config.inputs.empty())
+      return InvalidArgument("launch needs a configuration (.yaml), data files, or a verb: eval, predict");
     if (!args->servers.empty() || !args->workers.empty())
       return LaunchWithServers(args->input, args->ranks, args->servers, args->workers, args->restarts,
                                args->plan.networks);
-    if (args->ranks.empty()) return InvalidArgument("-n: how many ranks are to be started is missing");
-    SLUICE_ASSIGN_OR_RETURN(args->plan.ranks, ParseRanks("-n", args->ranks));
     // Settings that do not hold are told once, before anything is started.
-    SLUICE_RETURN_IF_ERROR(LoadConfig(args->input.config).status());
-    if (!comm::HasMpi())
-      return InvalidArgument(
-          "this build has no MPI; configure with -DSLUICE_MPI=ON and build again, or train with threads as "
-          "ranks: sluice train --ranks {}",
-          args->plan.ranks);
-    if (comm::LaunchedByMpi())
-      return InvalidArgument(
-          "this process is a rank of those that a launcher started already; start sluice train there");
-    if (args->plan.bind && args->plan.hosts.empty() && NumUsableProcessors() < args->plan.ranks)
-      return InvalidArgument("--bind: {} ranks need as many processors, and {} may be used", args->plan.ranks,
-                             NumUsableProcessors());
-    SLUICE_ASSIGN_OR_RETURN(const std::string program, ProgramPath());
-    args->plan.command = {program};
-    const auto arguments = TrainArguments(args->input);
-    args->plan.command.insert(args->plan.command.end(), arguments.begin(), arguments.end());
-    return Launch(args->plan);
+    if (!args->ranks.empty()) SLUICE_RETURN_IF_ERROR(LoadConfig(args->input.config).status());
+    return LaunchRanks(args->ranks, args->plan, TrainArguments(args->input));
   });
 }
 

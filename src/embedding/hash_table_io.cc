@@ -180,7 +180,8 @@ Status HashTable<T>::LoadShard(const std::vector<std::byte>& section, int shard_
     previous = row.key;
     const size_t vocabulary = of_row.empty() ? 0 : of_row[r];
     if (vocabulary >= salts.size()) return DataLoss("row {}: key {:#x} has no vocabulary", r, row.key);
-    if (!owned[vocabulary]) continue;
+    const bool for_all = options.all_default_rows && row.meta.is_default();
+    if (!owned[vocabulary] && !for_all) continue;
     const uint64_t hash = Mix64(row.key);
     if (merging && Find(shard, hash, row.key) != kNoRow)
       return DataLoss("row {}: key {:#x} is there twice", r, row.key);

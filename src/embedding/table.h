@@ -85,6 +85,7 @@ struct LoadOptions {
   // Where ranks share a table: whether a row of the vocabulary with that salt is this rank's (a salt of 0: of a
   // vocabulary that is not known, and what is kept by shard). Null: all are.
   std::function<bool(uint64_t salt, int shard)> owns;
+  bool all_default_rows = false;  // default rows come whoever owns them: each rank reads them for its missing keys
 };
 
 // One row as seen by export, inspection and tests.

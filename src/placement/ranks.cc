@@ -65,21 +65,33 @@ Result<std::string> Ranks::Share(const Result<std::string>& leaders) {
   return text.substr(1);
 }
 
-Result<std::vector<std::string>> Ranks::Collect(const std::string& mine) {
-  std::vector<int64_t> lengths(static_cast<size_t>(size()), static_cast<int64_t>(mine.size()));
-  SLUICE_ASSIGN_OR_RETURN(lengths, control_->ExchangeCounts(lengths, Traffic::kControl));
-  std::vector<std::string> texts(static_cast<size_t>(size()));
+Result<std::vector<std::string>> Ranks::Exchange(const std::string& mine, const std::vector<uint8_t>& to) {
+  std::vector<int64_t> lengths;
   std::vector<std::span<const std::byte>> send;
+  for (const uint8_t sent : to) {
+    lengths.push_back(sent ? static_cast<int64_t>(mine.size()) : 0);
+    send.push_back({reinterpret_cast<const std::byte*>(mine.data()), static_cast<size_t>(lengths.back())});
+  }
+  SLUICE_ASSIGN_OR_RETURN(lengths, control_->ExchangeCounts(lengths, Traffic::kControl));
+  std::vector<std::string> texts(to.size());
   std::vector<std::span<std::byte>> receive;
-  for (int r = 0; r < size(); ++r) {
-    const int64_t length = lengths[static_cast<size_t>(r)];
-    if (length < 0 || length > (int64_t{1} << 32)) return DataLoss("rank {} announces {} bytes", r, length);
-    texts[static_cast<size_t>(r)].resize(static_cast<size_t>(length));
-    send.push_back({reinterpret_cast<const std::byte*>(mine.data()), mine.size()});
-    receive.push_back(Bytes(&texts[static_cast<size_t>(r)]));
+  for (size_t r = 0; r < to.size(); ++r) {
+    if (lengths[r] < 0 || lengths[r] > (int64_t{1} << 32)) return DataLoss("rank {} announces {} bytes", r, lengths[r]);
+    texts[r].resize(static_cast<size_t>(lengths[r]));
+    receive.push_back(Bytes(&texts[r]));
   }
   SLUICE_RETURN_IF_ERROR(control_->AllToAll(send, receive, Traffic::kControl));
   return texts;
+}
+
+Result<std::vector<std::string>> Ranks::Collect(const std::string& mine) {
+  return Exchange(mine, std::vector<uint8_t>(static_cast<size_t>(size()), 1));
+}
+
+Result<std::vector<std::string>> Ranks::Gather(const std::string& mine) {
+  std::vector<uint8_t> to(static_cast<size_t>(size()), 0);
+  to[0] = 1;
+  return Exchange(mine, to);
 }
 
 Status Ranks::Agree(const Status& mine) {

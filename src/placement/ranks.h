@@ -1,6 +1,7 @@
 #pragma once
 
 #include <chrono>
+#include <cstdint>
 #include <memory>
 #include <string>
 #include <vector>
@@ -46,12 +47,16 @@ class Ranks {
   Result<std::string> Share(const Result<std::string>& leaders);
   // The texts of all ranks, on every rank.
   Result<std::vector<std::string>> Collect(const std::string& mine);
+  // The same on the leader alone; empty texts on the others.
+  Result<std::vector<std::string>> Gather(const std::string& mine);
   // Ok where it is on every rank; else, on every rank, the first failure in rank order that is not a lost peer, naming
   // the rank.
   Status Agree(const Status& mine);
 
  private:
   Ranks() = default;
+  // `to[r]`: whether rank r is sent this rank's text.
+  Result<std::vector<std::string>> Exchange(const std::string& mine, const std::vector<uint8_t>& to);
 
   std::unique_ptr<comm::Transport> heartbeat_transport_;
   std::unique_ptr<comm::Communicator> control_, worker_, host_, dense_;

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <functional>
 #include <map>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -55,7 +56,6 @@ struct TrainReport {
   int64_t best_step = 0;        // where early stopping took the model from; 0: the last step
   bool stopped_early = false;
   int ranks = 1;
-  bool is_leader = true;  // rank 0, which reports for all
   // A worker of a parameter service reports for itself.
   int servers = 0;
   double staleness_mean = 0;  // pushes of others between a pull and its push
@@ -72,14 +72,14 @@ struct TrainReport {
 // Errors       kInvalidArgument for settings; kDataLoss and kIo for input; kNumeric for NaN; kCancelled after a
 //              checkpoint when InterruptFlag was set.
 Result<TrainReport> Train(const RunConfig& config, const TrainOptions& options);
-// This process as one rank of those that an MPI launcher started; collective. Only rank 0's report counts.
+// This process as one rank of those that an MPI launcher started; collective. Rank 0 alone has the report.
 // Errors       also kInvalidArgument where ranks differ in version, configuration, data files or, in deterministic
 // mode,
 //              processor, naming what; kUnavailable naming a rank that was lost; what another rank failed with, naming
 //              it. `on_lost`: called once, on another thread, when another rank was silent for the timeout or failed;
 //              it should end the process, whose own thread may wait for that rank.
-Result<TrainReport> TrainAsRank(const RunConfig& config, const TrainOptions& options,
-                                std::function<void(int rank, const Status& why)> on_lost);
+Result<std::optional<TrainReport>> TrainAsRank(const RunConfig& config, const TrainOptions& options,
+                                               std::function<void(int rank, const Status& why)> on_lost);
 
 // ---- plan
 
@@ -105,8 +105,12 @@ struct EvaluateOptions {
   std::vector<std::string> inputs;     // files; empty: the held-out part of the run's own configuration
   std::vector<std::string> overrides;  // "key.path=value" over the checkpoint's configuration
   std::string json;                    // also write the metrics here
+  int ranks = 1;                       // threads of this process as ranks; each gets its share of `threads`
 };
 Result<metric::Metrics> Evaluate(const EvaluateOptions& options);
+// This process as one rank of those that an MPI launcher started, as TrainAsRank; collective. Rank 0 alone has metrics.
+Result<std::optional<metric::Metrics>> EvaluateAsRank(const EvaluateOptions& options,
+                                                      std::function<void(int rank, const Status& why)> on_lost);
 
 struct PredictOptions {
   std::string checkpoint;
@@ -115,6 +119,7 @@ struct PredictOptions {
   std::vector<std::string> columns;  // of the input, copied in front of the score
   std::vector<std::string> overrides;
   bool header = true;
+  int ranks = 1;  // threads of this process as ranks; each gets its share of `threads`
 };
 struct PredictReport {
   int64_t samples = 0;
@@ -122,6 +127,9 @@ struct PredictReport {
   double wall_s = 0;
 };
 Result<PredictReport> Predict(const PredictOptions& options);
+// This process as one rank, as EvaluateAsRank. Rank 0 writes the output, in the order of the input, and has the report.
+Result<std::optional<PredictReport>> PredictAsRank(const PredictOptions& options,
+                                                   std::function<void(int rank, const Status& why)> on_lost);
 
 // ---- export, inspect
 
@@ -178,7 +186,6 @@ struct BenchReport {
   std::string strategy;          // what it came to
   double predicted_step_s = 0;   // by the planner; 0 where it does not know the link
   std::vector<BenchRank> ranks;  // empty with one rank
-  bool is_leader = true;         // the rank that prints
   int64_t batch_size = 0;        // of all ranks together
   int64_t steps = 0, samples = 0;
   double samples_per_s = 0;    // median of the rounds
@@ -205,7 +212,9 @@ std::string ToJson(const std::vector<BenchReport>& reports);
 // A report of each configuration; several, which several ranks alone can bench, differ in their strategy only and have
 // their rounds in turn.
 Result<std::vector<BenchReport>> Bench(const std::vector<RunConfig>& configs, const BenchOptions& options);
-// The same as one rank of those that mpirun or srun started; collective, every rank with the same configurations.
-Result<std::vector<BenchReport>> BenchAsRank(const std::vector<RunConfig>& configs, const BenchOptions& options);
+// The same as one rank of those that mpirun or srun started; collective, every rank with the same configurations. Rank
+// 0 alone has the reports.
+Result<std::optional<std::vector<BenchReport>>> BenchAsRank(const std::vector<RunConfig>& configs,
+                                                            const BenchOptions& options);
 
 }  // namespace sluice::train

@@ -417,7 +417,6 @@ Status Bencher::FinishRanks() {
   mine.peak_rss_bytes = static_cast<double>(report_.peak_rss_bytes);
   mine.time_by_part_s = report_.time_by_part_s;
   SLUICE_ASSIGN_OR_RETURN(report_.ranks, CollectRanks(mine, &all));
-  report_.is_leader = all.leads();
   std::map<std::string, double> cpu_s;  // ranks that are threads of one process all count what it used
   for (const BenchRank& rank : report_.ranks) cpu_s[rank.process] = rank.cpu_s;
   report_.cpu_use = 0;

@@ -2,48 +2,24 @@
 #include "train/bench_ranks.h"
 
 #include <algorithm>
-#include <chrono>
-#include <thread>
 #include <utility>
 
 #include <nlohmann/json.hpp>
 
 #include "base/check.h"
 #include "base/file.h"
-#include "base/thread_pool.h"
-#include "comm/in_process.h"
-#include "comm/mpi.h"
 #include "placement/strategy.h"
+#include "train/run_ranks.h"
 
 namespace sluice::train {
 namespace {
 
-std::chrono::milliseconds Timeout(const RunConfig& config) {
-  return std::chrono::milliseconds(static_cast<int64_t>(config.strategy.timeout_s * 1000));
-}
-
 using Reports = std::vector<BenchReport>;
 
 Result<Reports> OnThreads(std::vector<RunConfig> configs, int num_ranks) {
-  for (RunConfig& config : configs) {
-    const int threads = config.threads > 0 ? static_cast<int>(config.threads) : NumUsableProcessors();
-    config.threads = std::max(1, threads / num_ranks);
-  }
-  auto transports = comm::MakeInProcessTransports(num_ranks);
-  std::vector<Result<Reports>> reports(static_cast<size_t>(num_ranks), Reports());
-  std::vector<std::thread> rank_threads;
-  for (int r = 0; r < num_ranks; ++r) {
-    rank_threads.emplace_back([&, r] {
-      auto ranks = placement::Ranks::Make(std::move(transports[static_cast<size_t>(r)]), Timeout(configs[0]));
-      reports[static_cast<size_t>(r)] =
-          ranks.ok() ? RunBench(configs, ranks.value().get()) : Result<Reports>(ranks.status());
-    });
-  }
-  for (auto& thread : rank_threads) thread.join();
-  for (const bool lost : {false, true})  // what others saw only as silence comes first
-    for (const auto& report : reports)
-      if (!report.ok() && (report.status().code() == StatusCode::kUnavailable) == lost) return report.status();
-  return reports[0];
+  for (RunConfig& config : configs) config.threads = ShareOfThreads(config.threads, num_ranks);
+  return RunOnThreads<Reports>(num_ranks, Timeout(configs[0].strategy),
+                               [&](placement::Ranks* ranks) { return RunBench(configs, ranks); });
 }
 
 // Errors: kInvalidArgument naming the setting.
@@ -60,7 +36,7 @@ Status Check(const std::vector<RunConfig>& configs, int num_ranks) {
 }
 
 Result<Reports> Write(Result<Reports> reports, const BenchOptions& options) {
-  if (!reports.ok() || !reports->front().is_leader || options.json.empty()) return reports;
+  if (!reports.ok() || options.json.empty()) return reports;
   SLUICE_RETURN_IF_ERROR(WriteFileAtomically(options.json, ToJson(*reports)));
   return reports;
 }
@@ -104,11 +80,16 @@ Result<Reports> Bench(const std::vector<RunConfig>& configs, const BenchOptions&
   return Write(options.ranks > 1 ? OnThreads(configs, options.ranks) : RunBench(configs, nullptr), options);
 }
 
-Result<Reports> BenchAsRank(const std::vector<RunConfig>& configs, const BenchOptions& options) {
-  SLUICE_ASSIGN_OR_RETURN(auto transport, comm::MakeMpiTransport());
-  SLUICE_ASSIGN_OR_RETURN(const auto ranks, placement::Ranks::Make(std::move(transport), Timeout(configs.at(0))));
-  SLUICE_RETURN_IF_ERROR(Check(configs, ranks->size()));
-  return Write(RunBench(configs, ranks.get()), options);
+Result<std::optional<Reports>> BenchAsRank(const std::vector<RunConfig>& configs, const BenchOptions& options) {
+  using Leaders = std::optional<Reports>;
+  return RunAsProcess<Leaders>(Timeout(configs.at(0).strategy), nullptr,
+                               [&](placement::Ranks* ranks) -> Result<Leaders> {
+                                 SLUICE_RETURN_IF_ERROR(ranks->LeaveTogether(Check(configs, ranks->size())));
+                                 SLUICE_ASSIGN_OR_RETURN(Reports reports, RunBench(configs, ranks));
+                                 if (!ranks->leads()) return Leaders();
+                                 SLUICE_ASSIGN_OR_RETURN(reports, Write(std::move(reports), options));
+                                 return Leaders(std::move(reports));
+                               });
 }
 
 }  // namespace sluice::train

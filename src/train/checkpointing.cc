@@ -3,6 +3,7 @@
 #include <cstring>
 #include <filesystem>
 #include <map>
+#include <set>
 #include <span>
 #include <utility>
 
@@ -221,7 +222,11 @@ Status LoadTable(const checkpoint::CheckpointReader& reader, int table, const em
         vocabulary == vocabulary_of_salt.end() ? ownership.OfShard(shard) : ownership.Of(vocabulary->second, shard);
     return owner == ownership.rank();
   };
-  return state->tables->table(table).Load(OwnedSections(reader, prefix, ownership), prefix, mine);
+  std::set<int> others;
+  if (options.all_default_rows)
+    for (const auto& [salt, vocabulary] : vocabulary_of_salt)
+      others.insert(embedding::ShardOf(embedding::DefaultRowKey(salt)));
+  return state->tables->table(table).Load(OwnedSections(reader, prefix, ownership, std::move(others)), prefix, mine);
 }
 
 // All but the rows.
@@ -252,9 +257,10 @@ Status LoadServerState(const checkpoint::CheckpointReader& reader, ModelState<T>
 }
 
 template <class T>
-Status LoadState(const checkpoint::CheckpointReader& reader, ModelState<T>* state, const RankContext* ranks) {
+Status LoadState(const checkpoint::CheckpointReader& reader, ModelState<T>* state, const RankContext* ranks,
+                 const embedding::LoadOptions& options) {
   SLUICE_RETURN_IF_ERROR(LoadModel(reader, state));
-  for (int t = 0; t < state->tables->size(); ++t) SLUICE_RETURN_IF_ERROR(LoadTable(reader, t, {}, ranks, state));
+  for (int t = 0; t < state->tables->size(); ++t) SLUICE_RETURN_IF_ERROR(LoadTable(reader, t, options, ranks, state));
   return Status::Ok();
 }
 
@@ -323,8 +329,10 @@ template Status LoadTable(const checkpoint::CheckpointReader&, int, const embedd
                           ModelState<float>*);
 template Status LoadTable(const checkpoint::CheckpointReader&, int, const embedding::LoadOptions&, const RankContext*,
                           ModelState<double>*);
-template Status LoadState(const checkpoint::CheckpointReader&, ModelState<float>*, const RankContext*);
-template Status LoadState(const checkpoint::CheckpointReader&, ModelState<double>*, const RankContext*);
+template Status LoadState(const checkpoint::CheckpointReader&, ModelState<float>*, const RankContext*,
+                          const embedding::LoadOptions&);
+template Status LoadState(const checkpoint::CheckpointReader&, ModelState<double>*, const RankContext*,
+                          const embedding::LoadOptions&);
 
 template Status LoadServerState(const checkpoint::CheckpointReader&, ModelState<float>*, int, int);
 template Status WriteServerTables(checkpoint::CheckpointWriter*, const ModelState<float>&, int,

@@ -47,7 +47,8 @@ Result<CheckpointHeader> ReadHeader(const checkpoint::CheckpointReader& reader);
 // that differs; kDataLoss.
 // With several ranks only the rows that this one owns, however they were placed when it was written.
 template <class T>
-Status LoadState(const checkpoint::CheckpointReader& reader, ModelState<T>* state, const RankContext* ranks = nullptr);
+Status LoadState(const checkpoint::CheckpointReader& reader, ModelState<T>* state, const RankContext* ranks = nullptr,
+                 const embedding::LoadOptions& options = {});
 
 // ---- parameter servers: processes that write one checkpoint together and are no ranks of one communicator. Server
 // `server` of `servers` has its shards of the tables.

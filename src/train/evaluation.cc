@@ -9,6 +9,20 @@
 
 namespace sluice::train {
 
+namespace {
+
+template <class T>
+Result<bool> AskedToStop(const ScoreOptions<T>& options) {
+  if (options.stop == nullptr) return false;
+  int64_t asked = options.stop->load(std::memory_order_relaxed) ? 1 : 0;
+  if (options.ranks != nullptr)
+    SLUICE_RETURN_IF_ERROR(options.ranks->ranks->control().template AllReduce<int64_t>(
+        {&asked, 1}, comm::ReduceOp::kSum, comm::Traffic::kControl));
+  return asked > 0;
+}
+
+}  // namespace
+
 template <class T>
 Status ScoreSource(ModelState<T>* state, data::BatchSource* source, ThreadPool* pool, const ScoreOptions<T>& options,
                    const ScoreVisitor& visit) {
@@ -25,12 +39,12 @@ Status ScoreSource(ModelState<T>* state, data::BatchSource* source, ThreadPool* 
   Worker<T> worker(state, pool, worker_options);
   HostStage<T> host(source, state->tables.get(), pool, host_options);
   std::vector<float> scores;
+  bool leaving = false;
   try {
     while (true) {
       SLUICE_ASSIGN_OR_RETURN(const auto item, host.Next());
       if (item.event == HostStage<T>::Event::kEnd) return Status::Ok();
-      if (options.stop != nullptr && options.stop->load(std::memory_order_relaxed))
-        return Status(StatusCode::kCancelled, "interrupted");
+      if (item.event == HostStage<T>::Event::kRest) return Status(StatusCode::kCancelled, "interrupted");
       WorkingSet* set = item.set;
       worker.Predict(*set);
       if (options.remote == nullptr) state->tables->Release(*set);
@@ -39,7 +53,14 @@ Status ScoreSource(ModelState<T>* state, data::BatchSource* source, ThreadPool* 
       for (size_t i = 0; i < scores.size(); ++i)
         scores[i] = static_cast<float>(static_cast<double>(logits[i]) + options.logit_correction);
       SLUICE_RETURN_IF_ERROR(visit(set->batch, scores.data()));
+      const int64_t step = set->step;
       host.Recycle(set);
+      if (leaving) continue;
+      SLUICE_ASSIGN_OR_RETURN(leaving, AskedToStop(options));
+      if (!leaving) continue;
+      if (options.ranks == nullptr) return Status(StatusCode::kCancelled, "interrupted");
+      // Host stages are some batches ahead, and none may wait for the keys of a batch that others have given up.
+      host.RequestRestAt(step + HostStage<T>::kRestAhead);
     }
   } catch (const StatusError& error) {
     return error.status();

@@ -21,7 +21,7 @@ struct ScoreOptions {
   double logit_correction = 0;              // added to every logit: data::LogitCorrection
   const RankContext* ranks = nullptr;       // null: one process; else collective, and every rank has all scores
   RemoteStep<T>* remote = nullptr;          // where rows live on parameter servers
-  const std::atomic<bool>* stop = nullptr;  // set: leave with kCancelled
+  const std::atomic<bool>* stop = nullptr;  // set, on any rank: all leave with kCancelled before the data has ended
 };
 
 // Scores every batch of a source, in its order, with rows looked up and never inserted.

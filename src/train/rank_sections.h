@@ -1,8 +1,9 @@
 #pragma once
 
 #include <cstdlib>
-#include <functional>
+#include <set>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "base/sections.h"
@@ -34,11 +35,13 @@ class RankSections : public SectionWriter {
   bool skip_ = false;
 };
 
-// A checkpoint as a rank reads a table from it: sections without a row of its own are not there.
+// A checkpoint as a rank reads a table from it: sections without a row of its own are not there, but for shards that it
+// reads all the same.
 class OwnedSections : public SectionReader {
  public:
-  OwnedSections(const SectionReader& reader, const std::string& prefix, const placement::Ownership& ownership)
-      : reader_(reader), shards_(prefix + "/shard/"), ownership_(ownership) {}
+  OwnedSections(const SectionReader& reader, const std::string& prefix, const placement::Ownership& ownership,
+                std::set<int> others = {})
+      : reader_(reader), shards_(prefix + "/shard/"), ownership_(ownership), others_(std::move(others)) {}
 
   std::vector<std::string> Names(const std::string& prefix) const override {
     std::vector<std::string> names = reader_.Names(prefix);
@@ -52,12 +55,14 @@ class OwnedSections : public SectionReader {
   // A rank that is home to a vocabulary has rows in every shard.
   bool IsMine(const std::string& name) const {
     if (!name.starts_with(shards_) || ownership_.is_home()) return true;
-    return ownership_.OfShard(std::atoi(name.c_str() + shards_.size())) == ownership_.rank();
+    const int shard = std::atoi(name.c_str() + shards_.size());
+    return ownership_.OfShard(shard) == ownership_.rank() || others_.contains(shard);
   }
 
   const SectionReader& reader_;
   std::string shards_;
   const placement::Ownership& ownership_;
+  std::set<int> others_;
 };
 
 }  // namespace sluice::train

@@ -294,7 +294,6 @@ template <class T>
 Status ServiceWorker<T>::FillReport() {
   report_.run_dir = folder_.path;
   report_.servers = static_cast<int>(config_.strategy.servers.size());
-  report_.is_leader = leads();
   report_.wall_s = telemetry::WallSeconds() - start_s_;
   report_.train_s = train_s_;
   report_.samples_per_s = train_s_ > 0 ? static_cast<double>(report_.samples) / train_s_ : 0;

@@ -1,16 +1,12 @@
 #include <algorithm>
 #include <chrono>
 #include <cmath>
-#include <thread>
 #include <utility>
 #include <vector>
 
 #include <fmt/format.h>
 
 #include "base/log.h"
-#include "base/thread_pool.h"
-#include "comm/in_process.h"
-#include "comm/mpi.h"
 #include "config/reader.h"
 #include "config/writer.h"
 #include "placement/ranks.h"
@@ -19,6 +15,7 @@
 #include "train/api.h"
 #include "train/peers.h"
 #include "train/run_folder.h"
+#include "train/run_ranks.h"
 #include "train/service_worker.h"
 #include "train/trainer.h"
 #include "train/warm_start.h"
@@ -174,58 +171,21 @@ Result<RunFolder> ShareRunFolder(const RunConfig& config, const TrainOptions& op
   return folder;
 }
 
-std::chrono::milliseconds Timeout(const RunConfig& config) {
-  return std::chrono::milliseconds(static_cast<int64_t>(config.strategy.timeout_s * 1000));
-}
-
 Result<TrainReport> TrainByRanks(RunConfig config, const TrainOptions& options, placement::Ranks* ranks) {
-  try {
-    const bool processes = options.ranks == 1;  // threads of one process have its configuration, files and processors
-    if (processes) SLUICE_RETURN_IF_ERROR(CheckPeers(config, ranks));
-    SLUICE_RETURN_IF_ERROR(ranks->LeaveTogether(Validate(config)));
-    SLUICE_RETURN_IF_ERROR(ranks->LeaveTogether(ValidateForRanks(config)));
-    SLUICE_RETURN_IF_ERROR(RenameFields(&config));
-    if (config.deterministic && ranks->size() > kNumChunks)
-      return ranks->LeaveTogether(InvalidArgument(
-          "deterministic: true takes at most {} ranks, one for each logical chunk of a batch", kNumChunks));
-    if (processes) {
-      SLUICE_ASSIGN_OR_RETURN(config.threads, AgreeOnThreads(config, ranks));
-    }
-    SLUICE_ASSIGN_OR_RETURN(const RunFolder folder, ShareRunFolder(config, options, ranks));
-    return config.precision == "fp64" ? TrainAs<double>(config, folder, options, ranks)
-                                      : TrainAs<float>(config, folder, options, ranks);
-  } catch (const StatusError& error) {
-    return error.status();
-  } catch (const std::bad_alloc&) {
-    return ResourceExhausted("out of memory");
+  const bool processes = options.ranks == 1;  // threads of one process have its configuration, files and processors
+  if (processes) SLUICE_RETURN_IF_ERROR(CheckPeers(config, ranks));
+  SLUICE_RETURN_IF_ERROR(ranks->LeaveTogether(Validate(config)));
+  SLUICE_RETURN_IF_ERROR(ranks->LeaveTogether(ValidateForRanks(config)));
+  SLUICE_RETURN_IF_ERROR(RenameFields(&config));
+  if (config.deterministic && ranks->size() > kNumChunks)
+    return ranks->LeaveTogether(InvalidArgument(
+        "deterministic: true takes at most {} ranks, one for each logical chunk of a batch", kNumChunks));
+  if (processes) {
+    SLUICE_ASSIGN_OR_RETURN(config.threads, AgreeOnThreads(config, ranks));
   }
-}
-
-// A rank that fails tells the others why.
-Result<TrainReport> TrainWithRanks(const RunConfig& config, const TrainOptions& options, placement::Ranks* ranks) {
-  auto report = TrainByRanks(config, options, ranks);
-  if (!report.ok()) return ranks->Leave(report.status());
-  return report;
-}
-
-// Threads as ranks.
-Result<TrainReport> TrainOnThreads(RunConfig config, const TrainOptions& options) {
-  const int threads = config.threads > 0 ? static_cast<int>(config.threads) : NumUsableProcessors();
-  config.threads = std::max(1, threads / options.ranks);
-  auto transports = comm::MakeInProcessTransports(options.ranks);
-  std::vector<Result<TrainReport>> reports(static_cast<size_t>(options.ranks), TrainReport{});
-  std::vector<std::thread> rank_threads;
-  for (int r = 0; r < options.ranks; ++r) {
-    rank_threads.emplace_back([&, r] {
-      auto ranks = placement::Ranks::Make(std::move(transports[static_cast<size_t>(r)]), Timeout(config));
-      reports[static_cast<size_t>(r)] =
-          ranks.ok() ? TrainWithRanks(config, options, ranks.value().get()) : Result<TrainReport>(ranks.status());
-    });
-  }
-  for (auto& thread : rank_threads) thread.join();
-  for (const auto& report : reports)
-    if (!report.ok()) return report.status();
-  return reports[0];
+  SLUICE_ASSIGN_OR_RETURN(const RunFolder folder, ShareRunFolder(config, options, ranks));
+  return config.precision == "fp64" ? TrainAs<double>(config, folder, options, ranks)
+                                    : TrainAs<float>(config, folder, options, ranks);
 }
 
 template <class T>
@@ -254,21 +214,26 @@ Result<TrainReport> TrainWithServers(RunConfig config, const TrainOptions& optio
 
 }  // namespace
 
-Result<TrainReport> TrainAsRank(const RunConfig& config, const TrainOptions& options, comm::Heartbeat::OnLost on_lost) {
-  SLUICE_ASSIGN_OR_RETURN(auto transport, comm::MakeMpiTransport());
-  SLUICE_ASSIGN_OR_RETURN(const auto ranks, placement::Ranks::Make(std::move(transport), Timeout(config)));
-  ranks->WatchPeers(std::move(on_lost));
-  TrainOptions mine = options;
-  mine.quiet = options.quiet || !ranks->leads();
-  auto report = TrainWithRanks(config, mine, ranks.get());
-  if (report.ok()) report->is_leader = ranks->leads();
-  return report;
+Result<std::optional<TrainReport>> TrainAsRank(const RunConfig& config, const TrainOptions& options,
+                                               comm::Heartbeat::OnLost on_lost) {
+  using Leaders = std::optional<TrainReport>;
+  return RunAsProcess<Leaders>(Timeout(config.strategy), std::move(on_lost),
+                               [&](placement::Ranks* ranks) -> Result<Leaders> {
+                                 TrainOptions mine = options;
+                                 mine.quiet = options.quiet || !ranks->leads();
+                                 SLUICE_ASSIGN_OR_RETURN(TrainReport report, TrainByRanks(config, mine, ranks));
+                                 return ranks->leads() ? Leaders(std::move(report)) : Leaders();
+                               });
 }
 
 Result<TrainReport> Train(const RunConfig& configured, const TrainOptions& options) {
   RunConfig config = configured;
   if (placement::UsesServers(config.strategy)) return TrainWithServers(std::move(config), options);
-  if (options.ranks > 1) return TrainOnThreads(std::move(config), options);
+  if (options.ranks > 1) {
+    config.threads = ShareOfThreads(config.threads, options.ranks);
+    return RunOnThreads<TrainReport>(options.ranks, Timeout(config.strategy),
+                                     [&](placement::Ranks* ranks) { return TrainByRanks(config, options, ranks); });
+  }
   try {
     SLUICE_RETURN_IF_ERROR(Validate(config));
     SLUICE_RETURN_IF_ERROR(RenameFields(&config));
