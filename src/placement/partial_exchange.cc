@@ -3,10 +3,8 @@
 #include <algorithm>
 #include <cstring>
 #include <span>
-#include <type_traits>
 #include <utility>
 
-#include "base/bf16.h"
 #include "placement/ownership.h"
 
 namespace sluice::placement {
@@ -14,11 +12,6 @@ namespace {
 
 using comm::ReduceOp;
 using comm::Traffic;
-
-template <class T>
-std::span<T> Span(AlignedBuffer<T>& buffer, int64_t size) {
-  return {buffer.data(), static_cast<size_t>(size)};
-}
 
 // Rows [0, n) of `columns` between a matrix of `ld` columns and one of packed_ld, from packed column `at` on.
 template <class T>
@@ -60,14 +53,10 @@ constexpr auto kAdd = [](auto sum, auto value) { return sum + value; };
 
 template <class T>
 PartialExchange<T>::PartialExchange(ColumnRoutes sums, ColumnRoutes maxima, comm::Communicator* comm, comm::Wire wire)
-    : sums_(std::move(sums)), maxima_(std::move(maxima)), comm_(comm), wire_(wire) {
+    : sums_(std::move(sums)), maxima_(std::move(maxima)), comm_(comm), wire_(wire), messages_(comm, wire) {
   for (const Range& a : sums_.reduced)
     for (const Range& b : sums_.pulled) pulled_adds_ = pulled_adds_ || (a.begin < b.end && b.begin < a.end);
   for (int r = 0; r < comm->size(); ++r) any_from_ = any_from_ || WidthFrom(r) > 0;
-  out_.resize(static_cast<size_t>(comm->size()));
-  in_.resize(out_.size());
-  wire_out_.resize(out_.size());
-  wire_in_.resize(out_.size());
 }
 
 template <class T>
@@ -146,37 +135,6 @@ Status PartialExchange<T>::GatherGradients(int64_t global_batch, const ColumnRou
   return Status::Ok();
 }
 
-// out_ to the other ranks, in_ from them; what a rank keeps for itself does not travel and is not rounded.
-template <class T>
-Status PartialExchange<T>::Exchange(const std::vector<int64_t>& out_sizes, const std::vector<int64_t>& in_sizes) {
-  const bool bf16 = std::is_same_v<T, float> && wire_ == comm::Wire::kBf16;
-  std::vector<std::span<const std::byte>> send(out_.size());
-  std::vector<std::span<std::byte>> receive(in_.size());
-  for (size_t r = 0; r < out_.size(); ++r) {
-    if (static_cast<int>(r) == comm_->rank()) continue;
-    if constexpr (std::is_same_v<T, float>) {
-      if (bf16) {
-        wire_out_[r].resize(static_cast<size_t>(out_sizes[r]));
-        wire_in_[r].resize(static_cast<size_t>(in_sizes[r]));
-        FloatToBf16(out_[r].data(), wire_out_[r].data(), out_sizes[r]);
-        send[r] = std::as_bytes(std::span(wire_out_[r]));
-        receive[r] = std::as_writable_bytes(std::span(wire_in_[r]));
-        continue;
-      }
-    }
-    send[r] = std::as_bytes(Span(out_[r], out_sizes[r]));
-    receive[r] = std::as_writable_bytes(Span(in_[r], in_sizes[r]));
-  }
-  SLUICE_RETURN_IF_ERROR(comm_->AllToAll(send, receive, Traffic::kPartials));
-  if constexpr (std::is_same_v<T, float>) {
-    for (size_t r = 0; bf16 && r < in_.size(); ++r)
-      if (static_cast<int>(r) != comm_->rank()) Bf16ToFloat(wire_in_[r].data(), in_[r].data(), in_sizes[r]);
-  }
-  const auto self = static_cast<size_t>(comm_->rank());
-  std::swap(in_[self], out_[self]);
-  return Status::Ok();
-}
-
 template <class T>
 Status PartialExchange<T>::SendSamples(int64_t global_batch, nn::PartialColumns<T> global, ThreadPool& pool,
                                        nn::PartialColumns<T> local) {
@@ -185,22 +143,22 @@ Status PartialExchange<T>::SendSamples(int64_t global_batch, nn::PartialColumns<
   const int64_t mine = SamplesOf(global_batch, comm_->rank()).size();
   std::vector<int64_t> out_sizes, in_sizes;
   for (int r = 0; r < comm_->size(); ++r) {
-    const Range samples = SamplesOf(global_batch, r);
-    const auto to = static_cast<size_t>(r);
-    out_sizes.push_back(samples.size() * width);
+    out_sizes.push_back(SamplesOf(global_batch, r).size() * width);
     in_sizes.push_back(mine * WidthFrom(r));
-    out_[to].Resize(out_sizes.back());
-    in_[to].Resize(in_sizes.back());
-    Pack<T>(global.sum + samples.begin * sums_.columns, sums_.columns, samples.size(), sums_.from[me], out_[to].data(),
+  }
+  messages_.Resize(out_sizes, in_sizes);
+  for (int r = 0; r < comm_->size(); ++r) {
+    const Range samples = SamplesOf(global_batch, r);
+    Pack<T>(global.sum + samples.begin * sums_.columns, sums_.columns, samples.size(), sums_.from[me], messages_.out(r),
             width, 0, pool);
     Pack<T>(global.max + samples.begin * maxima_.columns, maxima_.columns, samples.size(), maxima_.from[me],
-            out_[to].data(), width, sums, pool);
+            messages_.out(r), width, sums, pool);
   }
-  SLUICE_RETURN_IF_ERROR(Exchange(out_sizes, in_sizes));
+  SLUICE_RETURN_IF_ERROR(messages_.Exchange(Traffic::kPartials));
   for (int r = 0; r < comm_->size(); ++r) {
     const auto from = static_cast<size_t>(r);
-    Unpack<T>(in_[from].data(), WidthFrom(r), 0, mine, sums_.from[from], local.sum, sums_.columns, pool, kCopy);
-    Unpack<T>(in_[from].data(), WidthFrom(r), Width(sums_.from[from]), mine, maxima_.from[from], local.max,
+    Unpack<T>(messages_.in(r), WidthFrom(r), 0, mine, sums_.from[from], local.sum, sums_.columns, pool, kCopy);
+    Unpack<T>(messages_.in(r), WidthFrom(r), Width(sums_.from[from]), mine, maxima_.from[from], local.max,
               maxima_.columns, pool, kCopy);
   }
   return Status::Ok();
@@ -214,22 +172,22 @@ Status PartialExchange<T>::ReturnSamples(int64_t global_batch, nn::PartialColumn
   const int64_t mine = SamplesOf(global_batch, comm_->rank()).size();
   std::vector<int64_t> out_sizes, in_sizes;
   for (int r = 0; r < comm_->size(); ++r) {
-    const auto to = static_cast<size_t>(r);
     out_sizes.push_back(mine * WidthFrom(r));
     in_sizes.push_back(SamplesOf(global_batch, r).size() * width);
-    out_[to].Resize(out_sizes.back());
-    in_[to].Resize(in_sizes.back());
-    Pack<T>(local.sum, sums_.columns, mine, sums_.from[to], out_[to].data(), WidthFrom(r), 0, pool);
-    Pack<T>(local.max, maxima_.columns, mine, maxima_.from[to], out_[to].data(), WidthFrom(r), Width(sums_.from[to]),
+  }
+  messages_.Resize(out_sizes, in_sizes);
+  for (int r = 0; r < comm_->size(); ++r) {
+    const auto to = static_cast<size_t>(r);
+    Pack<T>(local.sum, sums_.columns, mine, sums_.from[to], messages_.out(r), WidthFrom(r), 0, pool);
+    Pack<T>(local.max, maxima_.columns, mine, maxima_.from[to], messages_.out(r), WidthFrom(r), Width(sums_.from[to]),
             pool);
   }
-  SLUICE_RETURN_IF_ERROR(Exchange(out_sizes, in_sizes));
+  SLUICE_RETURN_IF_ERROR(messages_.Exchange(Traffic::kPartials));
   for (int r = 0; r < comm_->size(); ++r) {
     const Range samples = SamplesOf(global_batch, r);
-    const auto from = static_cast<size_t>(r);
-    Unpack<T>(in_[from].data(), width, 0, samples.size(), sums_.from[me], global.sum + samples.begin * sums_.columns,
+    Unpack<T>(messages_.in(r), width, 0, samples.size(), sums_.from[me], global.sum + samples.begin * sums_.columns,
               sums_.columns, pool, kCopy);
-    Unpack<T>(in_[from].data(), width, sums, samples.size(), maxima_.from[me],
+    Unpack<T>(messages_.in(r), width, sums, samples.size(), maxima_.from[me],
               global.max + samples.begin * maxima_.columns, maxima_.columns, pool, kCopy);
   }
   return Status::Ok();

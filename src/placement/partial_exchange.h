@@ -10,6 +10,7 @@
 #include "comm/communicator.h"
 #include "nn/net.h"
 #include "placement/column_routes.h"
+#include "placement/pairwise_buffers.h"
 
 namespace sluice::placement {
 
@@ -43,8 +44,6 @@ class PartialExchange {
   Status SendSamples(int64_t global_batch, nn::PartialColumns<T> global, ThreadPool& pool, nn::PartialColumns<T> local);
   Status ReturnSamples(int64_t global_batch, nn::PartialColumns<T> local, ThreadPool& pool,
                        nn::PartialColumns<T> global);
-  Status Exchange(const std::vector<int64_t>& out_sizes, const std::vector<int64_t>& in_sizes);
-
   Range SamplesOf(int64_t global_batch, int rank) const;
   std::vector<int64_t> Counts(int64_t global_batch, int64_t columns) const;
   // Columns that rank r alone holds, sums and maxima together.
@@ -58,8 +57,7 @@ class PartialExchange {
   comm::Communicator* comm_;
   comm::Wire wire_;
   AlignedBuffer<T> packed_, reduced_;
-  std::vector<AlignedBuffer<T>> out_, in_;
-  std::vector<std::vector<uint16_t>> wire_out_, wire_in_;
+  PairwiseBuffers<T> messages_;
 };
 
 }  // namespace sluice::placement

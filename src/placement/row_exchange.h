@@ -8,6 +8,7 @@
 #include "base/thread_pool.h"
 #include "comm/communicator.h"
 #include "placement/key_requests.h"
+#include "placement/pairwise_buffers.h"
 
 namespace sluice::placement {
 
@@ -31,7 +32,7 @@ struct TableRows {
 template <class T>
 class RowExchange {
  public:
-  RowExchange(comm::Communicator* comm, comm::Wire wire) : comm_(comm), wire_(wire) {}
+  RowExchange(comm::Communicator* comm, comm::Wire wire) : comm_(comm), messages_(comm, wire) {}
 
   // owned -> mine.
   Status Pull(const RowRoutes& routes, const std::vector<TableRows<T>>& tables, ThreadPool& pool);
@@ -49,14 +50,10 @@ class RowExchange {
   // Cuts messages along `begin`; returns their lengths in elements.
   std::vector<int64_t> Plan(const std::vector<int64_t>& begin, const std::vector<TableRows<T>>& tables,
                             std::vector<Part>* parts) const;
-  void MakeRoom(const std::vector<int64_t>& give, const std::vector<int64_t>& ask);
-  Status Exchange(const std::vector<int64_t>& out_sizes, const std::vector<int64_t>& in_sizes, comm::Traffic traffic);
 
   comm::Communicator* comm_;
-  comm::Wire wire_;
   std::vector<Part> ask_parts_, give_parts_;
-  std::vector<std::vector<T>> out_, in_;
-  std::vector<std::vector<uint16_t>> wire_out_, wire_in_;
+  PairwiseBuffers<T> messages_;
 };
 
 }  // namespace sluice::placement
