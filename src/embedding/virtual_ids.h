@@ -37,6 +37,7 @@ class VirtualIdBuilder {
   explicit VirtualIdBuilder(const data::Schema& schema);
 
   int num_vocabularies() const { return static_cast<int>(fields_of_vocabulary_.size()); }
+  const std::vector<int>& vocabulary_of_fields() const { return vocabulary_of_field_; }
   int vocabulary_of_field(int field) const { return vocabulary_of_field_[static_cast<size_t>(field)]; }
   const std::vector<int>& fields_of_vocabulary(int v) const { return fields_of_vocabulary_[static_cast<size_t>(v)]; }
 

@@ -23,9 +23,7 @@ Status SettleForm(const RunConfig& config, bool logs, RankContext* context, Mode
     products = placement::FormInputOf(*split);
     notes = split->form_costs().notes;
   }
-  std::vector<int> vocabularies;
-  for (int f = 0; f < state->schema.num_fields(); ++f)
-    vocabularies.push_back(state->tables->ids().vocabulary_of_field(f));
+  const std::vector<int>& vocabularies = state->tables->ids().vocabulary_of_fields();
   SLUICE_ASSIGN_OR_RETURN(
       const placement::FormChoice choice,
       placement::ChooseForm(config.strategy, config.deterministic, pooled, products, vocabularies,

@@ -6,19 +6,13 @@
 #include <fmt/format.h>
 
 #include "placement/column_routes.h"
+#include "train/must.h"
 
 namespace sluice::train {
 namespace {
 
 using comm::ReduceOp;
 using comm::Traffic;
-
-void Must(const Status& status) {
-  if (!status.ok()) throw StatusError(status);
-}
-
-// Rows whose fixed-point gradients are summed or converted at a time.
-constexpr int64_t kTaskRows = 4096;
 
 }  // namespace
 
@@ -30,9 +24,7 @@ RankFixed<T>::RankFixed(const RankContext& context, ModelState<T>* state, Thread
       pool_(pool),
       exchange_(comm_, comm::Wire::kNative) {
   if (context.strategy.replicated) return;
-  std::vector<int> vocabularies;
-  for (int f = 0; f < state->schema.num_fields(); ++f)
-    vocabularies.push_back(state->tables->ids().vocabulary_of_field(f));
+  const std::vector<int>& vocabularies = state->tables->ids().vocabulary_of_fields();
   const auto routes = [&](nn::Reduction reduction) {
     return placement::MakeColumnRoutes(context.strategy, vocabularies, state->net->operator_columns(), reduction,
                                        comm_->size());

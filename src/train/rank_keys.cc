@@ -3,16 +3,13 @@
 #include <utility>
 
 #include "placement/batch_parts.h"
+#include "train/must.h"
 
 namespace sluice::train {
 namespace {
 
 using comm::Traffic;
 using placement::Placement;
-
-void Must(const Status& status) {
-  if (!status.ok()) throw StatusError(status);
-}
 
 double SumOf(const std::vector<float>& weights, int64_t size) {
   if (weights.empty()) return static_cast<double>(size);

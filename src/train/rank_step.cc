@@ -5,6 +5,7 @@
 #include <span>
 
 #include "placement/ownership.h"
+#include "train/must.h"
 
 namespace sluice::train {
 namespace {
@@ -12,25 +13,10 @@ namespace {
 using comm::ReduceOp;
 using comm::Traffic;
 
-void Must(const Status& status) {
-  if (!status.ok()) throw StatusError(status);
-}
-
 template <class T>
 std::span<T> Span(AlignedBuffer<T>& buffer) {
   return {buffer.data(), static_cast<size_t>(buffer.size())};
 }
-
-template <class T>
-std::vector<int> Vocabularies(const ModelState<T>& state) {
-  std::vector<int> vocabularies;
-  for (int f = 0; f < state.schema.num_fields(); ++f)
-    vocabularies.push_back(state.tables->ids().vocabulary_of_field(f));
-  return vocabularies;
-}
-
-// Rows of a task when local gradients are computed.
-constexpr int64_t kTaskRows = 4096;
 
 }  // namespace
 
@@ -43,7 +29,8 @@ RankStep<T>::RankStep(const RankContext& context, ModelState<T>* state, ThreadPo
       sum_columns_(state->net->partial_columns(nn::Reduction::kSum)),
       max_columns_(state->net->partial_columns(nn::Reduction::kMax)),
       owners_compute_(context.strategy.owner_computes()),
-      owned_layers_(*state->net, context.strategy, Vocabularies(*state), comm_->rank(), comm_->size()),
+      owned_layers_(*state->net, context.strategy, state->tables->ids().vocabulary_of_fields(), comm_->rank(),
+                    comm_->size()),
       dense_sync_(&context.ranks->dense(), owned_layers_.num_everywhere(), context.dense),
       row_exchange_(comm_, context.strategy.rows) {
   if (state->net->deterministic()) fixed_ = std::make_unique<RankFixed<T>>(context, state, pool);
@@ -63,7 +50,7 @@ RankStep<T>::RankStep(const RankContext& context, ModelState<T>* state, ThreadPo
     parts_.gradients_final = [this](std::span<T> all, Range part) {
       owned_layers_.ForFinalParts(part, [&](Range final) { dense_sync_.GradientsFinal(all, final); });
     };
-  const std::vector<int> vocabularies = Vocabularies(*state);
+  const std::vector<int>& vocabularies = state->tables->ids().vocabulary_of_fields();
   const auto routes = [&](nn::Reduction reduction) {
     return placement::MakeColumnRoutes(context.strategy, vocabularies, state->net->operator_columns(), reduction,
                                        comm_->size());

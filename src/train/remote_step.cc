@@ -2,14 +2,9 @@
 
 #include <utility>
 
+#include "train/must.h"
+
 namespace sluice::train {
-namespace {
-
-void Must(const Status& status) {
-  if (!status.ok()) throw StatusError(status);
-}
-
-}  // namespace
 
 template <class T>
 RemoteStep<T>::RemoteStep(service::ParameterClient<T>* client, ModelState<T>* state, int64_t ahead)

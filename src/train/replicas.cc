@@ -7,6 +7,7 @@
 
 #include "base/hash.h"
 #include "base/status.h"
+#include "train/must.h"
 
 namespace sluice::train {
 
@@ -19,8 +20,7 @@ void CheckReplicas(const ModelState<T>& state, int64_t step, comm::Communicator&
   const auto mine = static_cast<int64_t>(hash);
   const std::vector<int64_t> counts(static_cast<size_t>(comm.size()), 1);
   std::vector<int64_t> all(counts.size());
-  const Status status = comm.AllGather<int64_t>({&mine, 1}, counts, all, comm::Traffic::kStatistics);
-  if (!status.ok()) throw StatusError(status);
+  Must(comm.AllGather<int64_t>({&mine, 1}, counts, all, comm::Traffic::kStatistics));
   for (size_t r = 1; r < all.size(); ++r)
     if (all[r] != all[0])
       throw StatusError(

@@ -30,6 +30,9 @@ struct RowBuffers {
   std::vector<nn::RowsView<T>> views;
 };
 
+// Rows of a task of several ranks' gradients: enough that handing them out costs little.
+inline constexpr int64_t kTaskRows = 4096;
+
 // A piece of row work that one thread does at a time: rows [begin, end) of ids.unique in one run of one table.
 struct RowTask {
   int table = 0;
