@@ -98,8 +98,7 @@ class Bencher {
   void Roofline();
   void Finish();
   Status FinishRanks();
-  Result<placement::Strategy> PlanStrategy(const placement::Machine& link);
-  Status SettleStrategy();
+  Result<placement::Strategy> Plan(const placement::Machine& link);
   const RankContext* ranks() const { return context_.ranks != nullptr ? &context_ : nullptr; }
 
   RunConfig config_;
@@ -122,7 +121,10 @@ Status Bencher::NewModel(const data::Schema& schema) {
   worker_.reset();
   state_.reset();
   SLUICE_ASSIGN_OR_RETURN(state_, ModelState<float>::Make(config_, schema));
-  if (ranks() != nullptr) SLUICE_RETURN_IF_ERROR(SettleStrategy());
+  if (ranks() != nullptr)
+    SLUICE_RETURN_IF_ERROR(SettleStrategy(
+        config_, context_.ranks->leads(), [&](const placement::Machine& link) { return Plan(link); }, &context_,
+        state_.get()));
   WorkerOptions<float> options;
   options.ranks = ranks();
   options.clip_norm = config_.train.clip_norm;
@@ -135,31 +137,13 @@ Status Bencher::NewModel(const data::Schema& schema) {
 }
 
 // As the trainer does: rank 0 plans for all, from the batches in memory.
-Result<placement::Strategy> Bencher::PlanStrategy(const placement::Machine& link) {
+Result<placement::Strategy> Bencher::Plan(const placement::Machine& link) {
   CyclingSource source(workload_.get());
   SLUICE_ASSIGN_OR_RETURN(const placement::PlanInput input,
                           MakePlanInput(config_, &source, 0, *state_, context_.ranks->size(), link, &pool_));
   SLUICE_ASSIGN_OR_RETURN(const PlannedRun planned, PlanForms(config_, input, *state_));
   report_.predicted_step_s = planned.plan.cost.time.total_s();
   return planned.plan.strategy;
-}
-
-Status Bencher::SettleStrategy() {
-  const placement::StrategyConfig& config = config_.strategy;
-  SLUICE_RETURN_IF_ERROR(CheckNamedHomes(config_, *state_));
-  SLUICE_ASSIGN_OR_RETURN(placement::Machine link, LinkOf(config.planner));
-  if (config.planner.link == "measure")
-    SLUICE_RETURN_IF_ERROR(placement::MeasureLink(&context_.ranks->control(), &link));
-  Result<std::string> planned = std::string();
-  if (context_.ranks->leads()) {
-    auto strategy = PlanStrategy(link);
-    planned =
-        strategy.ok() ? Result<std::string>(placement::Encode(*strategy)) : Result<std::string>(strategy.status());
-  }
-  SLUICE_ASSIGN_OR_RETURN(const std::string text, context_.ranks->Share(planned));
-  SLUICE_ASSIGN_OR_RETURN(const placement::Strategy chosen, placement::DecodeStrategy(text));
-  SLUICE_ASSIGN_OR_RETURN(context_.strategy, placement::Settle(config, state_->schema, context_.ranks->size(), chosen));
-  return PrepareRanks(config_, context_.ranks->leads(), &context_, state_.get());
 }
 
 void Bencher::FillTables(const BenchWorkload& workload) {

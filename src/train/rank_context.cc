@@ -2,10 +2,12 @@
 
 #include <memory>
 #include <set>
+#include <string>
 #include <vector>
 
 #include "base/log.h"
 #include "placement/partial_form.h"
+#include "placement/planner.h"
 #include "train/planning.h"
 
 namespace sluice::train {
@@ -96,6 +98,28 @@ Status CheckNamedHomes(const RunConfig& config, const ModelState<T>& state) {
   return CheckHomes(config, strategy, state);
 }
 
+template <class T>
+Status SettleStrategy(const RunConfig& config, bool logs, const PlanStrategy& plan, RankContext* context,
+                      ModelState<T>* state) {
+  placement::Ranks& ranks = *context->ranks;
+  SLUICE_RETURN_IF_ERROR(CheckNamedHomes(config, *state));
+  SLUICE_ASSIGN_OR_RETURN(placement::Machine link, LinkOf(config.strategy.planner));
+  if (config.strategy.planner.link == "measure")
+    SLUICE_RETURN_IF_ERROR(placement::MeasureLink(&ranks.control(), &link));
+  Result<std::string> planned = std::string();
+  if (ranks.leads()) {
+    auto strategy = plan(link);
+    planned =
+        strategy.ok() ? Result<std::string>(placement::Encode(*strategy)) : Result<std::string>(strategy.status());
+  }
+  SLUICE_ASSIGN_OR_RETURN(const std::string text, ranks.Share(planned));
+  SLUICE_ASSIGN_OR_RETURN(const placement::Strategy chosen, placement::DecodeStrategy(text));
+  SLUICE_ASSIGN_OR_RETURN(context->strategy, placement::Settle(config.strategy, state->schema, ranks.size(), chosen));
+  return PrepareRanks(config, logs, context, state);
+}
+
+template Status SettleStrategy<float>(const RunConfig&, bool, const PlanStrategy&, RankContext*, ModelState<float>*);
+template Status SettleStrategy<double>(const RunConfig&, bool, const PlanStrategy&, RankContext*, ModelState<double>*);
 template Status CheckNamedHomes<float>(const RunConfig&, const ModelState<float>&);
 template Status CheckNamedHomes<double>(const RunConfig&, const ModelState<double>&);
 template Status PrepareRanks<float>(const RunConfig&, bool, RankContext*, ModelState<float>*);

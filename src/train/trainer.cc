@@ -105,7 +105,12 @@ Status Trainer<T>::OpenTrainingData() {
 template <class T>
 Status Trainer<T>::OpenModel() {
   const RunConfig& config = header_.config;
-  if (context_.ranks != nullptr) SLUICE_RETURN_IF_ERROR(SettleStrategy());
+  if (context_.ranks != nullptr) {
+    SLUICE_RETURN_IF_ERROR(SettleStrategy(
+        config, leads() && !options_.quiet, [&](const placement::Machine& link) { return Plan(link); }, &context_,
+        state_.get()));
+    SLUICE_RETURN_IF_ERROR(PredictTraffic());
+  }
   if (context_.strategy.sharded_input) SLUICE_RETURN_IF_ERROR(OpenTrainingData());
   WorkerOptions<T> worker_options;
   worker_options.ranks = ranks();
@@ -536,7 +541,7 @@ Result<int64_t> Trainer<T>::SumOverRanks(int64_t value) {
 }
 
 template <class T>
-Result<placement::Strategy> Trainer<T>::PlanStrategy(const placement::Machine& link) {
+Result<placement::Strategy> Trainer<T>::Plan(const placement::Machine& link) {
   const RunConfig& config = header_.config;
   SLUICE_ASSIGN_OR_RETURN(const placement::PlanInput input,
                           MakePlanInput(config, header_.features, *state_, context_.ranks->size(), link, pool_.get()));
@@ -551,7 +556,7 @@ Result<placement::Strategy> Trainer<T>::PlanStrategy(const placement::Machine& l
 
 // What the settled strategy should send, for the report.
 template <class T>
-Status Trainer<T>::Predict() {
+Status Trainer<T>::PredictTraffic() {
   if (planned_ == nullptr) return Status::Ok();
   SLUICE_ASSIGN_OR_RETURN(const placement::StepCost cost,
                           CostAs(context_.form, context_.strategy, *state_, planned_.get()));
@@ -561,27 +566,6 @@ Status Trainer<T>::Predict() {
           cost.bytes[static_cast<size_t>(kind)] / static_cast<double>(planned_->input.batch_size);
   planned_.reset();
   return Status::Ok();
-}
-
-// Rank 0 plans for all: what is measured differs from rank to rank.
-template <class T>
-Status Trainer<T>::SettleStrategy() {
-  const placement::StrategyConfig& config = header_.config.strategy;
-  SLUICE_RETURN_IF_ERROR(CheckNamedHomes(header_.config, *state_));
-  SLUICE_ASSIGN_OR_RETURN(placement::Machine link, LinkOf(config.planner));
-  if (config.planner.link == "measure")
-    SLUICE_RETURN_IF_ERROR(placement::MeasureLink(&context_.ranks->control(), &link));
-  Result<std::string> planned = std::string();
-  if (leads()) {
-    auto strategy = PlanStrategy(link);
-    planned =
-        strategy.ok() ? Result<std::string>(placement::Encode(*strategy)) : Result<std::string>(strategy.status());
-  }
-  SLUICE_ASSIGN_OR_RETURN(const std::string text, context_.ranks->Share(planned));
-  SLUICE_ASSIGN_OR_RETURN(const placement::Strategy chosen, placement::DecodeStrategy(text));
-  SLUICE_ASSIGN_OR_RETURN(context_.strategy, placement::Settle(config, state_->schema, context_.ranks->size(), chosen));
-  SLUICE_RETURN_IF_ERROR(PrepareRanks(header_.config, leads() && !options_.quiet, &context_, state_.get()));
-  return Predict();
 }
 
 template <class T>

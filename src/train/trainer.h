@@ -54,9 +54,8 @@ class Trainer {
   Status OpenModel();
   Status OpenLog();
   // Rank 0: the strategy, and what it should send.
-  Result<placement::Strategy> PlanStrategy(const placement::Machine& link);
-  Status Predict();
-  Status SettleStrategy();
+  Result<placement::Strategy> Plan(const placement::Machine& link);
+  Status PredictTraffic();
   data::Slice InputSlice() const;  // all of it until the strategy says otherwise
   Status OpenTrainingData();
   Status Log(telemetry::StepRecord record);  // rank 0 alone writes
