@@ -13,7 +13,7 @@ class Mutant:
 
 
 MUTANTS = [
-    Mutant("bias added twice", "src/nn/net.cc",
+    Mutant("bias added twice", "src/nn/net_pass.h",
            "T sum = bias != nullptr ? bias[l] : T(0);",
            "T sum = bias != nullptr ? bias[l] + bias[l] : T(0);",
            ("test_nn_fast",), ("nn.fast",)),
@@ -46,7 +46,7 @@ MUTANTS = [
            "    if (!slots) return;\n", "    return;\n",
            ("test_embedding_fast",), ("embedding.fast",)),
     # Of several ranks.
-    Mutant("the bias is added by every rank", "src/nn/net.cc",
+    Mutant("the bias is added by every rank", "src/nn/net_parts.cc",
            "        node.op->Partial(batch, view, samples, partial);\n",
            "        node.op->Partial(batch, view, samples, partial);\n"
            "        if (params != nullptr && impl_->graph.output_bias >= 0 && partial.cols == impl_->graph.num_labels)\n"
@@ -59,7 +59,7 @@ MUTANTS = [
            "    value /= static_cast<T>(comm_->size());\n"
            "  return comm_->AllReduce<T>(gradients",
            ("test_train_fast",), ("test_train_fast:RanksTest.LogisticRegression*",)),
-    Mutant("products are reduced after the activation", "src/nn/net.cc",
+    Mutant("products are reduced after the activation", "src/nn/net_parts.cc",
            "      ProjectForward<T>(node.projections, params, pooled, partial);\n",
            "      ProjectForward<T>(node.projections, params, pooled, partial);\n"
            "      for (int64_t i = 0; i < partial.rows; ++i)\n"
@@ -76,4 +76,11 @@ MUTANTS = [
            "to[d] += from[d];",
            "to[d] = from[d];",
            ("test_train_fast",), ("test_train_fast:RanksTest.FactorisationMachine*",)),
+    Mutant("default rows on their owner alone", "src/train/model.cc",
+           "options.all_default_rows = true;", "options.all_default_rows = false;",
+           ("test_train_fast",), ("test_train_fast:ScoringByRanksTest.MissingKeys*",)),
+    Mutant("every rank prints all samples", "src/train/scoring.cc",
+           "mine = placement::SamplesOfRank(batch.size, ranks.ranks->rank(), ranks.ranks->size());",
+           "mine = {0, batch.size};",
+           ("test_train_fast",), ("test_train_fast:ScoringByRanksTest.EqualsOneProcess*",)),
 ]
