@@ -142,51 +142,6 @@ TEST_F(RanksTest, TellsReplicasThatDiffer) {
   });
 }
 
-// Everything that threads share, for the thread sanitizer: a small run of each kind.
-class RanksOfThreadsTest : public RanksTest {};
-
-TEST_F(RanksOfThreadsTest, EveryPlacementWithOverlapEvaluationAndCheckpoints) {
-  RunConfig config = Tiny("deepfm", 500, 3);
-  config.data.eval = {TinyData(300, 3)};
-  config.precision = "fp32";
-  config.threads = 4;
-  config.model.batch_norm = true;
-  config.train.overlap = "true";
-  config.train.clip_norm = 0.05;
-  config.train.eval_every_epoch = true;
-  config.train.progressive.window = 100;
-  config.checkpoint.every_steps = 4;
-  config.strategy.dense.bucket_kib = 1;
-  config.strategy.dense.check_every_steps = 2;
-  for (const bool deterministic : {false, true}) {
-    config.deterministic = deterministic;
-    std::string digest;
-    for (const std::string& placement : kPlacements) {
-      config.strategy.placement = placement;
-      config.strategy.input = placement == "des" ? "replicated" : "sharded";
-      const std::string run = NewRun();
-      const TrainReport report = MustTrainOn(placement == "des_rs" ? 3 : 2, config, run);
-      EXPECT_EQ(report.steps, 9);
-      EXPECT_EQ(report.eval.samples, 300);
-      if (deterministic) {
-        EXPECT_EQ(digest.empty() ? DigestOf(run) : digest, DigestOf(run)) << placement;
-        digest = DigestOf(run);
-      }
-    }
-  }
-}
-
-TEST_F(RanksOfThreadsTest, AFailureOfOneEndsAll) {
-  RunConfig config = Tiny("deepfm", 500, 3);
-  config.precision = "fp32";
-  config.threads = 2;
-  config.train.overlap = "true";
-  config.optimizer.learning_rate = 1e30;
-  const auto report = Train(config, {.run_dir = NewRun(), .quiet = true, .ranks = 3});
-  ASSERT_FALSE(report.ok());
-  EXPECT_EQ(report.status().code(), StatusCode::kNumeric) << report.status().message();
-}
-
 TEST_F(RanksTest, RefusesWhatSeveralRanksDoNotOffer) {
   const auto message = [&](const RunConfig& config) {
     const auto report = Train(config, {.run_dir = NewRun(), .quiet = true, .ranks = 2});
