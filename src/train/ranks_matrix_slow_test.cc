@@ -25,14 +25,27 @@ class RanksMatrixTest : public RanksTest {
     config.strategy.dense.check_every_steps = 1;
     return config;
   }
+  using Model = std::map<std::string, std::vector<double>>;
+
+  // One rank's model after so many steps.
+  Model Alone(const RunConfig& config, int64_t steps) {
+    const std::string run = NewRun();
+    EXPECT_EQ(MustTrain(config, run).steps, steps);
+    return TakeModel(run);
+  }
   // The largest difference of any number to one rank's model.
-  double Difference(RunConfig config, const std::string& alone, int ranks, const std::string& placement) {
+  double Difference(RunConfig config, const Model& alone, int ranks, const std::string& placement) {
     config.strategy.placement = placement;
     const std::string run = NewRun();
     MustTrainOn(ranks, config, run);
-    const double difference = LargestDifference(alone, run);
+    return LargestDifference(alone, TakeModel(run));
+  }
+
+ private:
+  static Model TakeModel(const std::string& run) {
+    Model model = Numbers(run);
     std::filesystem::remove_all(run);
-    return difference;
+    return model;
   }
 };
 
@@ -42,8 +55,7 @@ TEST_F(RanksMatrixTest, TenStepsOfEveryCombinationAreThoseOfOneRank) {
     for (const std::string& optimizer : kOptimizers) {
       for (const double keys : {1.0, 3.0}) {
         const RunConfig config = Case(model, optimizer, 500, keys);
-        const std::string alone = NewRun();
-        EXPECT_EQ(MustTrain(config, alone).steps, 9);  // the last batch is a part
+        const Model alone = Alone(config, 9);  // the last batch is a part
         for (const std::string& placement : kPlacements) {
           for (const int ranks : {2, 3, 4, 8}) {
             ++combinations;
@@ -72,8 +84,7 @@ TEST_F(RanksMatrixTest, AThousandStepsAreThoseOfOneRank) {
     config.train.epochs = 10;
     config.train.max_steps = 1000;
     config.strategy.dense.check_every_steps = 50;
-    const std::string alone = NewRun();
-    EXPECT_EQ(MustTrain(config, alone).steps, 1000);
+    const Model alone = Alone(config, 1000);
     for (const std::string& placement : kPlacements)
       EXPECT_LE(Difference(config, alone, c.ranks, placement), 1e-10)
           << c.model << ", " << c.optimizer << ", " << c.ranks << " ranks, " << placement;
@@ -85,8 +96,7 @@ TEST_F(RanksMatrixTest, EveryPoolingIsThatOfOneRank) {
     for (const std::string model : {"dnn", "dlrm"}) {
       RunConfig config = Case(model, "adagrad", 500, 3);
       config.model.pooling = pooling;
-      const std::string alone = NewRun();
-      MustTrain(config, alone);
+      const Model alone = Alone(config, 9);
       for (const std::string& placement : kPlacements)
         for (const int ranks : {3, 8})
           EXPECT_LE(Difference(config, alone, ranks, placement), 1e-10)
@@ -103,8 +113,7 @@ TEST_F(RanksMatrixTest, TenStepsOfEveryModelInFloatAgree) {
         config.precision = "fp32";
         config.train.max_steps = 10;
         config.train.epochs = 2;
-        const std::string alone = NewRun();
-        EXPECT_EQ(MustTrain(config, alone).steps, 10);
+        const Model alone = Alone(config, 10);
         for (const std::string& placement : kPlacements)
           for (const int ranks : {2, 8})
             EXPECT_LE(Difference(config, alone, ranks, placement), 1e-5)
