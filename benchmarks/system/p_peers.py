@@ -6,6 +6,8 @@ lines. Needs root (for the namespace) and the peers' Python environments.
   TF/bin/python benchmarks/peers/criteo_shards.py p.tsv shards --text
   benchmarks/system/p_peers.py p.tsv shards --tensorflow TF/bin/python --paddle PD/bin/python --rounds 3
 
+  benchmarks/system/p_peers.py p.tsv - --in-process --model deepfm     ours through a server, beside ours in one process
+
 Ours reads the text; theirs reads shards, whose making is not in their time. Bytes are those that the kernel counted on the
 loopback interface of the namespace, headers included; core time is the processes' own. Prints a line of JSON per run and a
 table of medians."""
@@ -53,7 +55,7 @@ def run_ours(args, settings):
         run = os.path.join(folder, "run")
         command = [args.sluice, "launch", os.path.join(HERE, "p.yaml"), "--servers", "1", "--workers", str(args.workers),
                    "--run-dir", run, "--quiet", "--set", f"data.train=[{args.file}]", "--set",
-                   f"train.batch_size={args.batch}"]
+                   f"train.batch_size={args.batch}", "--set", f"model.preset={args.model}"]
         for setting in settings:
             command += ["--set", setting]
         before = lo_bytes()
@@ -67,6 +69,7 @@ def run_ours(args, settings):
             time.sleep(0.05)
         if child.returncode != 0:
             raise SystemExit(f"sluice launch left with code {child.returncode}")
+        sent = lo_bytes() - before
         reports = [json.load(open(os.path.join(run, f"worker-{w}", "metrics.json"))) for w in range(args.workers)]
     samples = sum(report["samples"] for report in reports)
     seconds = max(report["train_s"] for report in reports)
@@ -74,15 +77,35 @@ def run_ours(args, settings):
     for report in reports:
         for kind, value in report["bytes_per_sample"].items():
             payload[kind] = payload.get(kind, 0) + value * report["samples"] / samples
+    trained = samples * (payload["sent"] + payload["received"])
+    evaluated = sum(report["evaluation_bytes"] for report in reports)
     server = sum(seconds_of for role, seconds_of in cpu.values() if role == "server")
-    return {"peer": "ours" + "".join(" " + s.split(".")[-1] for s in settings), "workload": "p", "workers": args.workers,
-            "samples": samples, "samples_per_s": round(samples / seconds, 1),
-            # With the evaluation at the end, which the others' figure is without.
-            "bytes_per_sample": round((lo_bytes() - before) / samples, 1),
+    return {"peer": "ours" + "".join(" " + s.split(".")[-1] for s in settings), "workload": "p", "model": args.model,
+            "workers": args.workers, "samples": samples, "samples_per_s": round(samples / seconds, 1),
+            # The peers evaluate after their bytes are read; of ours the evaluation's share of the payload is taken off.
+            "bytes_per_sample": round(sent * trained / (trained + evaluated) / samples, 1),
+            "bytes_with_evaluation": round(sent / samples, 1),
             "payload_per_sample": {kind: round(value, 1) for kind, value in payload.items()},
             "server_core_us_per_sample": round(1e6 * server / samples, 2),
             "loss": round(reports[0]["train_loss"], 5), "auc": reports[0].get("auc"), "logloss": reports[0].get("logloss"),
             "staleness_mean": round(reports[0]["staleness_mean"], 2)}
+
+
+def run_in_process(args):
+    """The same model, file and batch in one process with as many threads as there are workers."""
+    with tempfile.TemporaryDirectory() as folder:
+        run = os.path.join(folder, "run")
+        command = [args.sluice, "train", os.path.join(HERE, "p.yaml"), "--run-dir", run, "--quiet"]
+        for setting in (f"data.train=[{args.file}]", f"train.batch_size={args.batch}", f"model.preset={args.model}",
+                        "strategy.preset=none", f"threads={args.workers}"):
+            command += ["--set", setting]
+        done = subprocess.run(in_namespace(command), stdout=subprocess.DEVNULL)
+        if done.returncode != 0:
+            raise SystemExit(f"sluice train left with code {done.returncode}")
+        report = json.load(open(os.path.join(run, "metrics.json")))
+    return {"peer": "ours in one process", "workload": "p", "model": args.model, "workers": 0,
+            "samples": report["samples"], "samples_per_s": round(report["samples_per_s"], 1), "bytes_per_sample": 0,
+            "server_core_us_per_sample": 0, "loss": report.get("train_loss", 0), "auc": report.get("auc"), "logloss": report.get("logloss")}
 
 
 def run_peer(python, script, args):
@@ -103,17 +126,22 @@ def main():
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--batch", type=int, default=2048)
+    parser.add_argument("--model", default="wide_deep", help="preset of ours")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="a setting of ours")
+    parser.add_argument("--in-process", action="store_true", help="ours also in one process, for the workers' efficiency")
     parser.add_argument("--bf16", action="store_true", help="ours also with bf16 on the wire and in products")
     args = parser.parse_args()
     args.file, args.shards, args.sluice = (os.path.abspath(path) for path in (args.file, args.shards, args.sluice))
     subprocess.run(["ip", "netns", "add", NAMESPACE], check=True)
     try:
         subprocess.run(["ip", "-n", NAMESPACE, "link", "set", "lo", "up"], check=True)
-        runs = [lambda: run_ours(args, [])]
+        runs = [lambda: run_ours(args, args.set)]
+        if args.in_process:
+            runs.append(lambda: run_in_process(args))
         if args.bf16:
             wire = [f"strategy.wire.{kind}=bf16" for kind in ("rows", "dense", "dense_gradients")]
-            runs.append(lambda: run_ours(args, wire))
-            runs.append(lambda: run_ours(args, ["precision=bf16"] + wire))
+            runs.append(lambda: run_ours(args, args.set + wire))
+            runs.append(lambda: run_ours(args, args.set + ["precision=bf16"] + wire))
         if args.tensorflow:
             runs.append(lambda: run_peer(args.tensorflow, "tf_ps.py", args))
         if args.paddle:
@@ -132,6 +160,9 @@ def main():
                   for key in ("samples_per_s", "bytes_per_sample", "server_core_us_per_sample")}
         print(f"{peer[:40]:40} {middle['samples_per_s']:12.0f} {middle['bytes_per_sample']:13.0f} "
               f"{middle['server_core_us_per_sample']:17.2f} {str(found[-1]['loss'])[:10]:>10}")
+    for peer in results:  # of neighbours in time
+        ratios = [a["samples_per_s"] / b["samples_per_s"] for a, b in zip(next(iter(results.values())), results[peer])]
+        print(f"ours over {peer}: median {statistics.median(ratios):.2f} of " + ", ".join(f"{r:.2f}" for r in ratios))
 
 
 if __name__ == "__main__":

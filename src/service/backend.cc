@@ -5,6 +5,7 @@
 #include <unordered_map>
 
 #include "base/aligned_buffer.h"
+#include "service/packing.h"
 
 namespace sluice::service {
 namespace {
@@ -13,6 +14,7 @@ using embedding::KeyBlock;
 using embedding::ResolveMode;
 
 constexpr int64_t kDenseBlock = 16384;  // scalars under one lock
+static_assert(kDenseBlock % kPackedBlock == 0);
 constexpr int64_t kRowsPerTask = 1024;
 
 // Consecutive keys of a list that one table serves.
@@ -72,10 +74,10 @@ class BackendOf final : public Backend {
     return out;
   }
 
-  void Apply(const Batch& batch, std::span<const std::byte> gradients, bool bf16) override {
+  void Apply(const Batch& batch, const Pieces& gradients, bool bf16) override {
     const auto& resolved = static_cast<const Resolved&>(batch);
     AlignedBuffer<T> decoded(resolved.scalars);
-    DecodeNumbers(gradients.data(), resolved.scalars, bf16, decoded.data());
+    DecodeNumbers(gradients, resolved.scalars, bf16, decoded.data());
     std::vector<optim::Rule> rules = RulesOf(batch.step);
     ForEachGroup(resolved, [&](int table, const TableRun& run, Range keys) {
       model_.tables[static_cast<size_t>(table)]->Apply(
@@ -90,7 +92,10 @@ class BackendOf final : public Backend {
       for (const TableRun& run : resolved.runs[t]) model_.tables[t]->Release(run.rows);
   }
 
-  Bytes ReadParams(bool bf16) override {
+  Bytes ReadParams(Wire wire) override {
+    if constexpr (sizeof(T) == sizeof(float))
+      if (wire == Wire::kPacked) return PackParams();
+    const bool bf16 = wire == Wire::kBf16;
     Bytes out(static_cast<size_t>(WireBytes(params_.size(), bf16, sizeof(T))));
     const int64_t width = WireBytes(1, bf16, sizeof(T));
     for (size_t b = 0; b < dense_locks_.size(); ++b) {
@@ -106,19 +111,27 @@ class BackendOf final : public Backend {
     EncodeNumbers(model_.buffers + buffers_.begin, buffers_.size(), false, out.data());
     return out;
   }
-  void ApplyDense(std::span<const std::byte> gradients, bool bf16, int64_t step) override {
+  void ApplyDense(const Pieces& gradients, bool bf16, int64_t step) override {
     const optim::Rule rule = model_.dense_rule(step);
-    const int64_t width = WireBytes(1, bf16, sizeof(T));
-    AlignedBuffer<T> decoded(std::min(kDenseBlock, params_.size()));
+    const int64_t most = std::min(kDenseBlock, params_.size());
+    AlignedBuffer<T> decoded(most);
+    AlignedBuffer<std::byte> scratch(WireBytes(most, bf16, sizeof(T)));
+    PieceReader reader(gradients);
     for (size_t b = 0; b < dense_locks_.size(); ++b) {
       const Range block = DenseBlock(static_cast<int64_t>(b));
-      DecodeNumbers(gradients.data() + block.begin * width, block.size(), bf16, decoded.data());
+      const auto bytes = static_cast<size_t>(WireBytes(block.size(), bf16, sizeof(T)));
+      const std::byte* const at = reader.Next(bytes, scratch.data());
+      if (!bf16 && reinterpret_cast<uintptr_t>(at) % alignof(T) == 0) {
+        UpdateDense(rule, step, b, block, reinterpret_cast<const T*>(at));
+        continue;
+      }
+      DecodeNumbers(at, block.size(), bf16, decoded.data());
       UpdateDense(rule, step, b, block, decoded.data());
     }
   }
-  void MixBuffers(std::span<const std::byte> theirs, double share) override {
+  void MixBuffers(const Pieces& theirs, double share) override {
     AlignedBuffer<T> decoded(buffers_.size());
-    DecodeNumbers(theirs.data(), buffers_.size(), false, decoded.data());
+    DecodeNumbers(theirs, buffers_.size(), false, decoded.data());
     T* const mine = model_.buffers + buffers_.begin;
     std::lock_guard lock(buffers_mutex_);
     for (int64_t i = 0; i < buffers_.size(); ++i)
@@ -165,13 +178,13 @@ class BackendOf final : public Backend {
       const auto& places = resolved.places[static_cast<size_t>(part.list)];
       const auto share = static_cast<T>(part.share);
       if (places.runs.empty()) {
-        DecodeNumbers(part.row_gradients.data(), resolved.scalars, part.rows_bf16, sum.data());
+        DecodeNumbers(part.row_gradients, resolved.scalars, part.rows_bf16, sum.data());
         if (part.share != 1)
           for (int64_t i = 0; i < resolved.scalars; ++i) sum[i] *= share;
         continue;
       }
       decoded.Resize(places.scalars);
-      DecodeNumbers(part.row_gradients.data(), places.scalars, part.rows_bf16, decoded.data());
+      DecodeNumbers(part.row_gradients, places.scalars, part.rows_bf16, decoded.data());
       ForEachPlace(resolved, places, [&](int table, int64_t in_union, int64_t in_list) {
         const int64_t dim = Dim(table);
         for (int64_t c = 0; c < dim; ++c) sum[in_union + c] += share * decoded[in_list + c];
@@ -194,8 +207,9 @@ class BackendOf final : public Backend {
       for (size_t p = 0; p < parts.size(); ++p) {
         const DensePart& part = parts[p];
         T* const to = p == 0 ? sum.data() : decoded.data();
-        DecodeNumbers(part.gradients.data() + WireBytes(block.begin, part.bf16, sizeof(T)), block.size(), part.bf16,
-                      to);
+        const auto begin = static_cast<size_t>(WireBytes(block.begin, part.bf16, sizeof(T)));
+        const auto bytes = static_cast<size_t>(WireBytes(block.size(), part.bf16, sizeof(T)));
+        DecodeNumbers(part.gradients.Part(begin, bytes), block.size(), part.bf16, to);
         const auto share = static_cast<T>(part.share);
         if (p == 0 && part.share == 1) continue;
         for (int64_t i = 0; i < block.size(); ++i) sum[i] = p == 0 ? share * to[i] : sum[i] + share * to[i];
@@ -206,7 +220,7 @@ class BackendOf final : public Backend {
     if (buffers_.empty()) return;
     AlignedBuffer<T> sum(buffers_.size()), decoded(buffers_.size());
     for (size_t p = 0; p < parts.size(); ++p) {
-      DecodeNumbers(parts[p].buffers.data(), buffers_.size(), false, decoded.data());
+      DecodeNumbers(parts[p].buffers, buffers_.size(), false, decoded.data());
       const auto share = static_cast<T>(parts[p].share);
       for (int64_t i = 0; i < buffers_.size(); ++i) {
         const T value = parts[p].share == 1 ? decoded[i] : share * decoded[i];
@@ -255,6 +269,18 @@ class BackendOf final : public Backend {
   struct alignas(64) Lock {
     std::mutex mutex;
   };
+
+  Bytes PackParams() {
+    Bytes out(static_cast<size_t>(PackedBound(params_.size())));
+    int64_t used = 0;
+    for (size_t b = 0; b < dense_locks_.size(); ++b) {
+      const Range block = DenseBlock(static_cast<int64_t>(b));
+      std::lock_guard lock(dense_locks_[b].mutex);
+      used += PackFloats(model_.params + params_.begin + block.begin, block.size(), out.data() + used);
+    }
+    out.Truncate(static_cast<size_t>(used));
+    return out;
+  }
 
   int64_t Dim(int table) const { return model_.layout.tables[static_cast<size_t>(table)].dim; }
   static std::span<const Key> KeysOf(const KeyList& keys, const TableRun& run) {

@@ -60,14 +60,14 @@ class Backend {
   virtual std::unique_ptr<Batch> Resolve(KeyList keys, embedding::ResolveMode mode, int64_t step, ThreadPool* pool) = 0;
   virtual Bytes Gather(const Batch& batch, bool bf16) = 0;
   // One optimizer step per row. REQUIRES: gradients of the right length, finite.
-  virtual void Apply(const Batch& batch, std::span<const std::byte> gradients, bool bf16) = 0;
+  virtual void Apply(const Batch& batch, const Pieces& gradients, bool bf16) = 0;
   virtual void Release(const Batch& batch) = 0;
 
-  virtual Bytes ReadParams(bool bf16) = 0;
+  virtual Bytes ReadParams(Wire wire) = 0;
   virtual Bytes ReadBuffers() = 0;
-  virtual void ApplyDense(std::span<const std::byte> gradients, bool bf16, int64_t step) = 0;
+  virtual void ApplyDense(const Pieces& gradients, bool bf16, int64_t step) = 0;
   // buffers += share * (theirs - buffers); a share of 1 copies.
-  virtual void MixBuffers(std::span<const std::byte> theirs, double share) = 0;
+  virtual void MixBuffers(const Pieces& theirs, double share) = 0;
 
   // ---- one step from the gradients of several workers (s = 0); one caller, nothing else under way for these rows
 
@@ -77,13 +77,13 @@ class Backend {
   virtual Bytes GatherPart(const Batch& batch, int list, bool bf16, ThreadPool* pool) = 0;
   struct Part {
     int list = 0;  // of the union
-    std::span<const std::byte> row_gradients;
+    Pieces row_gradients;
     bool rows_bf16 = false;
     double share = 1;  // of the workers' weights
   };
   virtual void ApplyParts(const Batch& batch, const std::vector<Part>& parts, ThreadPool* pool) = 0;
   struct DensePart {
-    std::span<const std::byte> gradients, buffers;
+    Pieces gradients, buffers;
     bool bf16 = false;
     double share = 1;
   };

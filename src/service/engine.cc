@@ -5,6 +5,7 @@
 #include "base/log.h"
 #include "service/engine_impl.h"
 #include "service/journal.h"
+#include "service/packing.h"
 
 namespace sluice::service {
 
@@ -219,10 +220,10 @@ Status EngineImpl::OfferInput(uint64_t client, const InputPlan& plan) {
   return status;
 }
 
-Result<LeaseReply> EngineImpl::AcquireLease(uint64_t client) {
+Result<LeaseReply> EngineImpl::AcquireLease(uint64_t client, std::span<const int64_t> held) {
   std::lock_guard lock(mutex_);
   if (!clients_.contains(client)) return Unknown(client);
-  auto reply = leases_.Acquire(client);
+  auto reply = leases_.Acquire(client, held);
   if (reply.ok() && reply->state == LeaseState::kGranted && options_.journal != nullptr)
     options_.journal->Lent(reply->lease.id, client);
   return reply;
@@ -303,13 +304,17 @@ Status EngineImpl::CheckAndRead(Work* work) {
   const Request& request = work->request;
   const KeyLimits limits{options_.config.max_request_rows, static_cast<int>(layout_.salts.size()),
                          ShardsOfServer(options_.server, options_.servers)};
+  AlignedBuffer<std::byte> copy;
   if (!request.pull_keys.empty())
-    SLUICE_RETURN_IF_ERROR(ParseKeys(request.pull_keys, limits, &work->session->dictionary, &work->pull_keys));
+    SLUICE_RETURN_IF_ERROR(
+        ParseKeys(request.pull_keys.Whole(&copy), limits, &work->session->dictionary, &work->pull_keys));
   if (!request.push_keys.empty()) {
-    SLUICE_RETURN_IF_ERROR(ParseKeys(request.push_keys, limits, &work->session->dictionary, &work->push_keys));
+    SLUICE_RETURN_IF_ERROR(
+        ParseKeys(request.push_keys.Whole(&copy), limits, &work->session->dictionary, &work->push_keys));
     work->has_push_keys = true;
   }
   if (!request.has(kPush)) return Status::Ok();
+  if (request.has(kDenseGradientsPacked)) SLUICE_RETURN_IF_ERROR(UnpackDenseGradients(work));
   const bool dense_bf16 = request.has(kDenseGradientsBf16);
   const auto dense_bytes = static_cast<size_t>(WireBytes(backend_->num_params(), dense_bf16, layout_.scalar_bytes));
   const auto buffer_bytes = static_cast<size_t>(backend_->num_buffers() * layout_.scalar_bytes);
@@ -323,6 +328,20 @@ Status EngineImpl::CheckAndRead(Work* work) {
       !WireFinite(request.dense_gradients, dense_bf16, layout_.scalar_bytes) ||
       !WireFinite(request.buffers, false, layout_.scalar_bytes))
     return NumericError("a push has a gradient that is not finite; lower the learning rate, or set train.clip_norm");
+  return Status::Ok();
+}
+
+Status EngineImpl::UnpackDenseGradients(Work* work) const {
+  Request& request = work->request;
+  if (layout_.scalar_bytes != sizeof(float)) return InvalidArgument("dense gradients other than floats are packed");
+  work->unpacked = Bytes(static_cast<size_t>(backend_->num_params()) * sizeof(float));
+  AlignedBuffer<std::byte> copy;
+  const int64_t used = UnpackFloats(request.dense_gradients.Whole(&copy), backend_->num_params(),
+                                    reinterpret_cast<float*>(work->unpacked.data()));
+  if (used != static_cast<int64_t>(request.dense_gradients.size()))
+    return InvalidArgument("{} bytes of dense gradients are no packing of {} numbers", request.dense_gradients.size(),
+                           backend_->num_params());
+  request.dense_gradients = work->unpacked.span();
   return Status::Ok();
 }
 
@@ -448,10 +467,12 @@ bool EngineImpl::ApplyOwnStep(Lock* lock, const WorkPtr& work, Ready* ready) {
   return status.ok();
 }
 
-// Counts a push's samples, and those of its lease.
+// Counts a push's samples, and those of its leases.
 bool EngineImpl::TakeSamples(const Client& client, const RequestHeader& header, const WorkPtr& work, Ready* ready) {
   if (header.lease >= 0 && options_.server == 0) {
-    if (const Status status = leases_.Advance(client.id, header.lease, header.samples); !status.ok()) {
+    const LeaseShares shares{
+        {{header.lease, header.samples - header.next_lease_samples}, {header.next_lease, header.next_lease_samples}}};
+    if (const Status status = leases_.Advance(client.id, shares); !status.ok()) {
       Fail(work, status, ready);
       return false;
     }
@@ -559,7 +580,10 @@ Status EngineImpl::CheckMemory() {
 void EngineImpl::FillReply(Work* work, Bytes rows) {
   ReplyMessage& reply = work->reply;
   reply.rows = std::move(rows);
-  if (work->request.has(kWantParams)) reply.dense = backend_->ReadParams(work->request.has(kDenseBf16));
+  if (work->request.has(kWantParams))
+    reply.dense = backend_->ReadParams(work->request.has(kDenseBf16)     ? Wire::kBf16
+                                       : work->request.has(kDensePacked) ? Wire::kPacked
+                                                                         : Wire::kNative);
   if (work->request.has(kWantBuffers)) reply.buffers = backend_->ReadBuffers();
 }
 

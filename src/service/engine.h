@@ -72,7 +72,7 @@ struct JoinOutcome {
 
 // A message, and what keeps its bytes alive.
 struct Message {
-  std::span<const std::byte> bytes;
+  Pieces bytes;
   std::shared_ptr<const void> owner;
 };
 struct ReplyMessage {
@@ -133,7 +133,7 @@ class Engine {
   // ---- leases, at the first server
 
   virtual Status OfferInput(uint64_t client, const InputPlan& plan) = 0;
-  virtual Result<LeaseReply> AcquireLease(uint64_t client) = 0;
+  virtual Result<LeaseReply> AcquireLease(uint64_t client, std::span<const int64_t> held) = 0;
   virtual Status FinishLease(uint64_t client, int64_t lease) = 0;
 
   // ---- cuts: pushes are held back, those of the cut let in, and the tables put at rest

@@ -54,6 +54,7 @@ struct Engine::Work {
   std::shared_ptr<Session> session;
   Message message;
   Request request;  // within the message
+  Bytes unpacked;   // dense gradients that came packed
   KeyList pull_keys, push_keys;
   bool has_push_keys = false;
   Answer answer;
@@ -77,7 +78,7 @@ class EngineImpl final : public Engine {
   void Run(const std::shared_ptr<Work>& work) override;
   void Shutdown() override;
   Status OfferInput(uint64_t client, const InputPlan& plan) override;
-  Result<LeaseReply> AcquireLease(uint64_t client) override;
+  Result<LeaseReply> AcquireLease(uint64_t client, std::span<const int64_t> held) override;
   Status FinishLease(uint64_t client, int64_t lease) override;
   AppliedBy BeginCut() override;
   AppliedBy ReachCut(const AppliedBy& upto, double timeout_s) override;
@@ -131,6 +132,7 @@ class EngineImpl final : public Engine {
   void Dispatch(Ready* ready);
 
   Status CheckAndRead(Work* work);
+  Status UnpackDenseGradients(Work* work) const;
   Status CheckRowGradients(const Work& work, const KeyList& keys) const;
   Status CheckPull(const Client& client, int64_t clock);
   Status CheckMemory();

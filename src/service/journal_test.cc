@@ -39,7 +39,7 @@ TEST(JournalTest, WhatHappenedAfterACheckpointIsTakenUp) {
   EXPECT_EQ(state.clients[0].id, 1u);
   EXPECT_EQ(state.clients[1].id, 4u);  // it may come back, or is taken for lost
   EXPECT_EQ(state.clients[1].clock, 7);
-  EXPECT_EQ(state.leases.Acquire(4).value().lease.done, 7);
+  EXPECT_EQ(state.leases.Acquire(4, {}).value().lease.done, 7);
   // Without any checkpoint the input is settled by the journal.
   ServiceState empty;
   ASSERT_TRUE(RecoverFromJournal(path, &empty).ok());
@@ -52,8 +52,8 @@ TEST(JournalTest, ATornLineIsLeftOutAndTheNextOneStandsAlone) {
   Journal::Open(path).value()->Lent(1, 6);
   ServiceState state;
   ASSERT_TRUE(RecoverFromJournal(path, &state).ok());
-  EXPECT_EQ(state.leases.Acquire(6).value().lease.id, 1);
-  EXPECT_EQ(state.leases.Acquire(7).value().state, LeaseState::kWait);
+  EXPECT_EQ(state.leases.Acquire(6, {}).value().lease.id, 1);
+  EXPECT_EQ(state.leases.Acquire(7, {}).value().state, LeaseState::kWait);
 }
 
 TEST(JournalTest, AMissingFileIsEmptyAndAStrangeOneIsRefused) {

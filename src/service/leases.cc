@@ -30,7 +30,7 @@ void LeaseBook::StartEpoch() {
   first_free_ = 0;
 }
 
-Result<LeaseReply> LeaseBook::Acquire(uint64_t client) {
+Result<LeaseReply> LeaseBook::Acquire(uint64_t client, std::span<const int64_t> held) {
   if (!settled()) return InvalidArgument("no worker has said what the input is");
   if (epoch_ >= plan_.epochs) return LeaseReply{};
   const auto lend = [&](int64_t r) {
@@ -46,7 +46,8 @@ Result<LeaseReply> LeaseBook::Acquire(uint64_t client) {
       if (r == first_free_) ++first_free_;
       continue;
     }
-    if (range.holder == client) return lend(r);
+    if (range.holder == client && std::find(held.begin(), held.end(), epoch_ * plan_.ranges + r) == held.end())
+      return lend(r);
     if (range.holder == kNobody) {
       free = r;
       break;
@@ -70,12 +71,16 @@ Status LeaseBook::Find(uint64_t client, int64_t lease, RangeState** range) {
   return Status::Ok();
 }
 
-Status LeaseBook::Advance(uint64_t client, int64_t lease, int64_t samples) {
-  RangeState* range = nullptr;
-  SLUICE_RETURN_IF_ERROR(Find(client, lease, &range));
-  if (range == nullptr || range->done) return Status::Ok();
-  range->holder = client;
-  range->samples += samples;
+Status LeaseBook::Advance(uint64_t client, const LeaseShares& shares) {
+  std::array<RangeState*, kMaxLeaseShares> ranges{};
+  for (size_t i = 0; i < shares.size(); ++i)
+    if (shares[i].lease >= 0) SLUICE_RETURN_IF_ERROR(Find(client, shares[i].lease, &ranges[i]));
+  for (size_t i = 0; i < shares.size(); ++i) {
+    RangeState* const range = ranges[i];
+    if (range == nullptr || range->done) continue;
+    range->holder = client;
+    range->samples += shares[i].samples;
+  }
   return Status::Ok();
 }
 

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -18,13 +19,13 @@ class LeaseBook {
  public:
   // Settles the input, or checks that `plan` is the one settled. Errors: kInvalidArgument naming what differs.
   Status Offer(const InputPlan& plan);
-  // A worker that holds a range already gets it again: its process lost the answer.
-  // Errors: kInvalidArgument before any Offer.
-  Result<LeaseReply> Acquire(uint64_t client);
-  // `samples` of a lease were trained on. A range that nobody holds becomes the client's: the book may be that of an
-  // older checkpoint. So pushes of a finished lease may come once more, and change nothing. Errors: kInvalidArgument
-  // where another worker holds it, or there is no such lease.
-  Status Advance(uint64_t client, int64_t lease, int64_t samples);
+  // `held`: leases that the worker knows to be its own. A range that it holds beyond them it gets again: its process
+  // lost the answer. Errors: kInvalidArgument before any Offer.
+  Result<LeaseReply> Acquire(uint64_t client, std::span<const int64_t> held);
+  // Samples of leases were trained on; all of the shares are counted or none. A range that nobody holds becomes the
+  // client's: the book may be that of an older checkpoint. So pushes of a finished lease may come once more, and change
+  // nothing. Errors: kInvalidArgument where another worker holds it, or there is no such lease.
+  Status Advance(uint64_t client, const LeaseShares& shares);
   // Errors: as Advance. A lease that is finished already may be finished again.
   Status Finish(uint64_t client, int64_t lease);
   // The client is gone. Its leases, `done` being what it had pushed of them.

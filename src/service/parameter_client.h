@@ -1,10 +1,12 @@
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <functional>
 #include <map>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -15,8 +17,9 @@
 
 namespace sluice::service {
 
-// How numbers travel. kNative: float or double, as the model computes; kBf16: rounded to the upper half of a float.
-enum class Wire : uint8_t { kNative = 0, kBf16 = 1 };
+// How numbers travel. kNative: float or double, as the model computes; kBf16: rounded to the upper half of a float;
+// kPacked: floats of dense spans, without loss (service/packing.h).
+enum class Wire : uint8_t { kNative = 0, kBf16 = 1, kPacked = 2 };
 
 // What servers and clients must agree on. Tables in the order of the model; vocabularies as VirtualIdBuilder numbers
 // them.
@@ -62,6 +65,15 @@ struct PullRequest {
   T* buffers = nullptr;  // [buffers]
 };
 
+// Samples of a batch that are of one lease; -1: none.
+struct LeaseShare {
+  int64_t lease = -1;
+  int64_t samples = 0;
+};
+// A batch holds the end of one lease and the beginning of the next at most.
+inline constexpr int kMaxLeaseShares = 2;
+using LeaseShares = std::array<LeaseShare, kMaxLeaseShares>;
+
 // A push: one optimizer step from the gradients of one batch.
 template <class T>
 struct PushRequest {
@@ -72,7 +84,7 @@ struct PushRequest {
   const T* buffers = nullptr;      // [buffers]: running statistics after the batch
   double weight = 0;               // sum of sample weights; what sums over workers are weighted by (s = 0)
   int64_t samples = 0;
-  int64_t lease = -1;  // the lease that the samples are of, or -1; `samples` advance it
+  LeaseShares leases;  // that the samples are of and advance, in their order; sums to `samples` where there are any
 };
 
 // Outcome of a pull or push under way.
@@ -108,6 +120,7 @@ enum class LeaseState {
   kWait,      // all ranges are lent; one may come back: ask again
   kFinished,  // every range of every epoch is done
 };
+inline constexpr int kMaxHeldLeases = 64;
 struct LeaseReply {
   LeaseState state = LeaseState::kFinished;
   Lease lease;
@@ -170,9 +183,10 @@ class ParameterClient {
   // Waits for every push sent so far.
   virtual Status Flush() = 0;
 
-  // The coordinator's part, at the first server.
+  // The coordinator's part, at the first server. `held`: leases that were granted and are not finished yet, at most
+  // kMaxHeldLeases; another one that the coordinator holds for this client is granted again.
   virtual Status OfferInput(const InputPlan& plan) = 0;
-  virtual Result<LeaseReply> AcquireLease() = 0;
+  virtual Result<LeaseReply> AcquireLease(std::span<const int64_t> held) = 0;
   // Every sample of the range was pushed. Flushes first.
   virtual Status FinishLease(const Lease& lease) = 0;
 

@@ -193,14 +193,14 @@ TEST_F(ServiceTest, ASilentWorkerIsTakenForLostAndItsInputLentAnew) {
   const auto silent = cluster.Client("silent", [](ClientOptions* o) { o->config.heartbeat_s = 1000; });
   ASSERT_TRUE(alive->OfferInput({2, 1, 5}).ok());
   EXPECT_EQ(silent->OfferInput({3, 1, 5}).code(), StatusCode::kInvalidArgument);
-  const Lease lost = silent->AcquireLease().value().lease;
-  const Lease mine = alive->AcquireLease().value().lease;
+  const Lease lost = silent->AcquireLease({}).value().lease;
+  const Lease mine = alive->AcquireLease({}).value().lease;
   EXPECT_EQ(alive->FinishLease(mine).code(), StatusCode::kOk);
-  EXPECT_EQ(alive->AcquireLease().value().state, LeaseState::kWait);
+  EXPECT_EQ(alive->AcquireLease({}).value().state, LeaseState::kWait);
   TestBatch<float> batch(cluster.layout(), TestKeys(1, 5));
   ASSERT_TRUE(alive->Pull(batch.pull(1)).Wait().ok());  // after the silent one is dropped
   ASSERT_TRUE(alive->Push(batch.push(1)).Wait().ok());
-  const LeaseReply again = alive->AcquireLease().value();
+  const LeaseReply again = alive->AcquireLease({}).value();
   EXPECT_EQ(again.state, LeaseState::kGranted);
   EXPECT_EQ(again.lease.id, lost.id);
   EXPECT_EQ(silent->Pull(batch.pull(1)).Wait().code(), StatusCode::kUnavailable);
@@ -234,6 +234,30 @@ TEST_F(ServiceTest, Bf16OnTheWireRoundsAndHalvesTheBytes) {
   EXPECT_EQ(wide.bytes_by_kind.at("rows"), 4 * narrow.bytes_by_kind.at("rows"));  // two pulls against one
   EXPECT_EQ(wide.bytes_by_kind.at("row gradients"), 2 * narrow.bytes_by_kind.at("row gradients"));
   EXPECT_EQ(narrow.bytes_by_kind.at("row gradients"), 2 * (400 + 400 * 4));
+}
+
+// The same steps on two services, one of whose clients packs: equal bits, and fewer bytes.
+TEST_F(ServiceTest, PackedDenseSpansAreThoseThatWerePacked) {
+  std::vector<std::vector<float>> params;
+  std::vector<int64_t> down, up;
+  for (const Wire wire : {Wire::kNative, Wire::kPacked}) {
+    TestCluster<float> cluster(TestEngine(), 2);
+    const auto client = cluster.Client("c", [wire](ClientOptions* o) { o->dense = o->dense_gradients = wire; });
+    for (int64_t clock = 1; clock <= 3; ++clock) {
+      TestBatch<float> batch(cluster.layout(), TestKeys(1, 20));
+      ASSERT_TRUE(client->Pull(batch.pull(clock)).Wait().ok());
+      for (size_t i = 0; i < batch.dense_grads.size(); ++i)
+        batch.dense_grads[i] = std::sin(static_cast<float>(i) + static_cast<float>(clock)) * 1e-3f;
+      ASSERT_TRUE(client->Push(batch.push(clock)).Wait().ok());
+      params.push_back(batch.params);
+    }
+    down.push_back(client->stats().bytes_by_kind.at("dense"));
+    up.push_back(client->stats().bytes_by_kind.at("dense gradients"));
+  }
+  for (size_t clock = 0; clock < 3; ++clock) EXPECT_EQ(params[clock], params[clock + 3]);
+  EXPECT_NE(params[0], params[1]);
+  EXPECT_LT(static_cast<double>(up[1]), 0.93 * static_cast<double>(up[0]));
+  EXPECT_LT(static_cast<double>(down[1]), 0.93 * static_cast<double>(down[0]));
 }
 
 TEST_F(ServiceTest, WrongTokensModelsAndOrdersAreRefused) {

@@ -1,5 +1,7 @@
 #include "service/wire.h"
 
+#include <sys/mman.h>
+
 #include <algorithm>
 #include <bit>
 #include <cstring>
@@ -40,6 +42,32 @@ class Cursor {
   std::span<const std::byte> bytes_;
 };
 
+// Takes parts off the front of a message.
+class MessageCursor {
+ public:
+  explicit MessageCursor(const Pieces& bytes) : bytes_(bytes) {}
+  size_t left() const { return bytes_.size() - at_; }
+  // False where fewer are left.
+  bool Take(uint64_t size, Pieces* out) {
+    if (size > left()) return false;
+    *out = bytes_.Part(at_, size);
+    at_ += size;
+    return true;
+  }
+  template <class V>
+  bool TakeValue(V* out) {
+    Pieces piece;
+    if (!Take(sizeof(V), &piece)) return false;
+    std::byte scratch[sizeof(V)];
+    std::memcpy(out, PieceReader(piece).Next(sizeof(V), scratch), sizeof(V));
+    return true;
+  }
+
+ private:
+  const Pieces& bytes_;
+  size_t at_ = 0;
+};
+
 template <class V>
 V At(std::span<const std::byte> values, size_t i) {
   V value;
@@ -55,12 +83,20 @@ struct KeysHeader {
 
 Bytes::Bytes(size_t size) : size_(size) {
   if (size == 0) return;
-  data_.reset(static_cast<std::byte*>(std::aligned_alloc(64, (size + 63) / 64 * 64)));
+  // Dense spans have megabytes: one huge page each in place of hundreds of small ones, where it would not be half
+  // empty.
+  constexpr size_t kHugePage = size_t{2} << 20;
+  const size_t alignment = size >= kHugePage / 4 * 3 ? kHugePage : 64;
+  const size_t rounded = (size + alignment - 1) / alignment * alignment;
+  data_.reset(static_cast<std::byte*>(std::aligned_alloc(alignment, rounded)));
   if (data_ == nullptr) throw std::bad_alloc();
+#ifdef MADV_HUGEPAGE
+  if (alignment == kHugePage) ::madvise(data_.get(), rounded, MADV_HUGEPAGE);  // advice only
+#endif
 }
 
-Result<Request> ParseRequest(std::span<const std::byte> message) {
-  Cursor cursor(message);
+Result<Request> ParseRequest(const Pieces& message) {
+  MessageCursor cursor(message);
   Request request;
   RequestHeader& header = request.header;
   if (!cursor.TakeValue(&header))
@@ -74,6 +110,9 @@ Result<Request> ParseRequest(std::span<const std::byte> message) {
       !cursor.Take(header.dense_gradient_bytes, &request.dense_gradients) ||
       !cursor.Take(header.buffer_bytes, &request.buffers) || cursor.left() > 0)
     return InvalidArgument("the sections of a request do not fill its {} bytes", message.size());
+  if ((request.has(kDenseBf16) && request.has(kDensePacked)) ||
+      (request.has(kDenseGradientsBf16) && request.has(kDenseGradientsPacked)))
+    return InvalidArgument("a request's dense spans are in bf16 and packed");
   const bool pulls = request.has(kPull), pushes = request.has(kPush);
   if (!pulls && !pushes) return InvalidArgument("a request neither pulls nor pushes");
   if (!pulls &&
@@ -86,6 +125,10 @@ Result<Request> ParseRequest(std::span<const std::byte> message) {
                  header.samples < 0 || header.samples > (int64_t{1} << 40)))
     return InvalidArgument("a push has sequence number {}, clock {}, weight {}, {} samples", header.sequence,
                            header.push_clock, header.weight, header.samples);
+  if (header.next_lease_samples < 0 || header.next_lease_samples > std::max<int64_t>(0, header.samples) ||
+      (header.next_lease < 0 && header.next_lease_samples != 0) || (header.lease < 0 && header.next_lease >= 0))
+    return InvalidArgument("a push of {} samples has {} of lease {} after those of lease {}", header.samples,
+                           header.next_lease_samples, header.next_lease, header.lease);
   constexpr int64_t kMaxClock = 0xffffffff;  // steps of tables fit 32 bits
   if (header.push_clock > kMaxClock ||
       (pulls && !request.has(kLookup) && (header.pull_clock < 1 || header.pull_clock > kMaxClock)))
@@ -93,8 +136,8 @@ Result<Request> ParseRequest(std::span<const std::byte> message) {
   return request;
 }
 
-Result<Reply> ParseReply(std::span<const std::byte> message) {
-  Cursor cursor(message);
+Result<Reply> ParseReply(const Pieces& message) {
+  MessageCursor cursor(message);
   Reply reply;
   if (!cursor.TakeValue(&reply.header))
     return DataLoss("a reply of {} bytes is shorter than its header", message.size());
@@ -106,8 +149,10 @@ Result<Reply> ParseReply(std::span<const std::byte> message) {
   if (header.status != 0) {
     if (header.status > static_cast<uint32_t>(StatusCode::kInternal))
       return DataLoss("a reply has status {}", header.status);
+    AlignedBuffer<std::byte> copy;
+    const auto text = reply.rows.Whole(&copy);
     reply.status = Status(static_cast<StatusCode>(header.status),
-                          std::string(reinterpret_cast<const char*>(reply.rows.data()), reply.rows.size()));
+                          std::string(reinterpret_cast<const char*>(text.data()), text.size()));
     reply.rows = {};
   }
   return reply;
@@ -194,35 +239,31 @@ Status ParseKeys(std::span<const std::byte> section, const KeyLimits& limits, Ke
   return Status::Ok();
 }
 
-HandleMap::HandleMap(int64_t max_keys) : max_keys_(max_keys), keys_(1024), handles_(1024, kNone) {}
+HandleMap::HandleMap(int64_t max_keys) : max_keys_(max_keys), slots_(1024) {}
 
 void HandleMap::Grow() {
-  std::vector<Key> old_keys(keys_.size() * 2);
-  std::vector<uint32_t> old_handles(handles_.size() * 2, kNone);
-  old_keys.swap(keys_);
-  old_handles.swap(handles_);
-  const size_t mask = keys_.size() - 1;
-  for (size_t i = 0; i < old_keys.size(); ++i) {
-    if (old_handles[i] == kNone) continue;
-    size_t slot = Mix64(old_keys[i]) & mask;
-    while (handles_[slot] != kNone) slot = (slot + 1) & mask;
-    keys_[slot] = old_keys[i];
-    handles_[slot] = old_handles[i];
+  std::vector<Slot> old(slots_.size() * 2);
+  old.swap(slots_);
+  const size_t mask = slots_.size() - 1;
+  for (const Slot& from : old) {
+    if (from.handle == kNone) continue;
+    size_t slot = Mix64(from.key) & mask;
+    while (slots_[slot].handle != kNone) slot = (slot + 1) & mask;
+    slots_[slot] = from;
   }
 }
 
 uint32_t HandleMap::FindOrAdd(Key key, bool* is_new) {
   *is_new = false;
-  const size_t mask = keys_.size() - 1;
+  const size_t mask = slots_.size() - 1;
   size_t slot = Mix64(key) & mask;
-  for (; handles_[slot] != kNone; slot = (slot + 1) & mask)
-    if (keys_[slot] == key) return handles_[slot];
+  for (; slots_[slot].handle != kNone; slot = (slot + 1) & mask)
+    if (slots_[slot].key == key) return slots_[slot].handle;
   if (size_ >= max_keys_) return kNone;
-  keys_[slot] = key;
-  handles_[slot] = static_cast<uint32_t>(size_);
+  const auto handle = static_cast<uint32_t>(size_);
+  slots_[slot] = {key, handle};
   *is_new = true;
-  const uint32_t handle = handles_[slot];
-  if (2 * ++size_ > static_cast<int64_t>(keys_.size())) Grow();
+  if (2 * ++size_ > static_cast<int64_t>(slots_.size())) Grow();
   return handle;
 }
 
@@ -230,7 +271,9 @@ Bytes EncodeKeys(const KeyList& list, HandleMap* map) {
   const size_t n = list.keys.size();
   std::vector<uint32_t> refs(n), long_counts;
   std::vector<Key> new_keys, others;
+  constexpr size_t kAhead = 16;
   for (size_t i = 0; i < n; ++i) {
+    if (map != nullptr && i + kAhead < n) map->Prefetch(list.keys[i + kAhead]);
     bool is_new = false;
     const uint32_t handle = map != nullptr ? map->FindOrAdd(list.keys[i], &is_new) : HandleMap::kNone;
     if (is_new) new_keys.push_back(list.keys[i]);
@@ -311,24 +354,50 @@ void DecodeNumbers(const std::byte* from, int64_t n, bool bf16, T* to) {
   }
 }
 
+template <class T>
+void DecodeNumbers(const Pieces& from, int64_t n, bool bf16, T* to) {
+  constexpr int64_t kBlock = 512;
+  std::byte scratch[kBlock * 2];
+  if (bf16) {
+    PieceReader reader(from);
+    for (int64_t i = 0; i < n; i += kBlock) {
+      const int64_t count = std::min(kBlock, n - i);
+      DecodeNumbers(reader.Next(static_cast<size_t>(count) * 2, scratch), count, true, to + i);
+    }
+    return;
+  }
+  auto* at = reinterpret_cast<std::byte*>(to);
+  for (const auto& piece : from.list()) {
+    std::memcpy(at, piece.data(), piece.size());
+    at += piece.size();
+  }
+}
+
 namespace {
 
 // Whether the exponent bits of some number are all ones.
 template <class Bits>
-bool AnySpecial(std::span<const std::byte> numbers, Bits exponent) {
+bool AnySpecial(const Pieces& numbers, Bits exponent) {
+  constexpr size_t kBlock = 4096;
+  std::byte scratch[kBlock];
+  PieceReader reader(numbers);
   Bits special = 0;
-  const size_t n = numbers.size() / sizeof(Bits);
-  for (size_t i = 0; i < n; ++i) {
-    Bits bits;
-    std::memcpy(&bits, numbers.data() + i * sizeof(Bits), sizeof(bits));
-    special |= static_cast<Bits>((bits & exponent) == exponent);
+  for (size_t at = 0; at + sizeof(Bits) <= numbers.size(); at += kBlock) {
+    const size_t size = std::min(kBlock, numbers.size() - at);
+    const std::byte* const block = reader.Next(size, scratch);
+    const size_t n = size / sizeof(Bits);
+    for (size_t i = 0; i < n; ++i) {
+      Bits bits;
+      std::memcpy(&bits, block + i * sizeof(Bits), sizeof(bits));
+      special |= static_cast<Bits>((bits & exponent) == exponent);
+    }
   }
   return special != 0;
 }
 
 }  // namespace
 
-bool WireFinite(std::span<const std::byte> numbers, bool bf16, int scalar_bytes) {
+bool WireFinite(const Pieces& numbers, bool bf16, int scalar_bytes) {
   if (bf16) return !AnySpecial<uint16_t>(numbers, 0x7f80);
   return scalar_bytes == 8 ? !AnySpecial<uint64_t>(numbers, 0x7ff0000000000000)
                            : !AnySpecial<uint32_t>(numbers, 0x7f800000);
@@ -338,5 +407,7 @@ template void EncodeNumbers(const float*, int64_t, bool, std::byte*);
 template void EncodeNumbers(const double*, int64_t, bool, std::byte*);
 template void DecodeNumbers(const std::byte*, int64_t, bool, float*);
 template void DecodeNumbers(const std::byte*, int64_t, bool, double*);
+template void DecodeNumbers(const Pieces&, int64_t, bool, float*);
+template void DecodeNumbers(const Pieces&, int64_t, bool, double*);
 
 }  // namespace sluice::service

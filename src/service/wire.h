@@ -13,6 +13,7 @@
 #include "base/status.h"
 #include "embedding/table.h"
 #include "service/parameter_client.h"
+#include "service/pieces.h"
 
 // Messages of the row streams: a fixed header, then sections whose lengths it states, all little-endian.
 //   request  header | keys of the pull | keys of the push | row gradients | dense gradients | buffers
@@ -20,7 +21,7 @@
 // docs/algorithms/parameter-service.md has the format field by field.
 namespace sluice::service {
 
-inline constexpr uint32_t kProtocol = 1;
+inline constexpr uint32_t kProtocol = 2;
 inline constexpr uint32_t kRequestMagic = 0x31515350;  // "PSQ1"
 inline constexpr uint32_t kReplyMagic = 0x31415350;    // "PSA1"
 
@@ -36,7 +37,9 @@ inline constexpr RequestFlag kRowsBf16 = 1 << 6;
 inline constexpr RequestFlag kDenseBf16 = 1 << 7;
 inline constexpr RequestFlag kRowGradientsBf16 = 1 << 8;
 inline constexpr RequestFlag kDenseGradientsBf16 = 1 << 9;
-inline constexpr RequestFlag kAllFlags = (1 << 10) - 1;
+inline constexpr RequestFlag kDensePacked = 1 << 10;  // service/packing.h
+inline constexpr RequestFlag kDenseGradientsPacked = 1 << 11;
+inline constexpr RequestFlag kAllFlags = (1 << 12) - 1;
 
 struct RequestHeader {
   uint32_t magic = kRequestMagic;
@@ -48,13 +51,15 @@ struct RequestHeader {
   double weight = 0;
   int64_t samples = 0;
   int64_t lease = -1;
+  int64_t next_lease = -1;         // of the last samples, where a batch spans two leases
+  int64_t next_lease_samples = 0;  // of `samples`
   uint64_t pull_key_bytes = 0;
   uint64_t push_key_bytes = 0;  // 0: the keys of the open batch of push_clock
   uint64_t row_gradient_bytes = 0;
   uint64_t dense_gradient_bytes = 0;
   uint64_t buffer_bytes = 0;
 };
-static_assert(sizeof(RequestHeader) == 104);
+static_assert(sizeof(RequestHeader) == 120);
 
 struct ReplyHeader {
   uint32_t magic = kReplyMagic;
@@ -76,6 +81,8 @@ class Bytes {
   std::byte* data() const { return data_.get(); }
   size_t size() const { return size_; }
   std::span<const std::byte> span() const { return {data_.get(), size_}; }
+  // Keeps the first bytes. REQUIRES: size <= size().
+  void Truncate(size_t size) { size_ = size; }
   // Hands the memory over; std::free ends it.
   void* release() {
     size_ = 0;
@@ -93,19 +100,19 @@ class Bytes {
 // A request, its sections within the message.
 struct Request {
   RequestHeader header;
-  std::span<const std::byte> pull_keys, push_keys, row_gradients, dense_gradients, buffers;
+  Pieces pull_keys, push_keys, row_gradients, dense_gradients, buffers;
 
   bool has(RequestFlag flag) const { return (header.flags & flag) != 0; }
 };
 // Errors: kInvalidArgument saying what is wrong with the message.
-Result<Request> ParseRequest(std::span<const std::byte> message);
+Result<Request> ParseRequest(const Pieces& message);
 
 struct Reply {
   ReplyHeader header;
-  std::span<const std::byte> rows, dense, buffers;
+  Pieces rows, dense, buffers;
   Status status;  // of the request
 };
-Result<Reply> ParseReply(std::span<const std::byte> message);
+Result<Reply> ParseReply(const Pieces& message);
 
 // ---- keys
 
@@ -162,14 +169,18 @@ class HandleMap {
   // The key's handle; or the next free one, *is_new; or kNone where the dictionary is full.
   static constexpr uint32_t kNone = 0xffffffffu;
   uint32_t FindOrAdd(Key key, bool* is_new);
+  void Prefetch(Key key) const { __builtin_prefetch(&slots_[Mix64(key) & (slots_.size() - 1)]); }
   int64_t size() const { return size_; }
 
  private:
+  struct Slot {
+    Key key = 0;
+    uint32_t handle = kNone;  // kNone: empty
+  };
   void Grow();
   int64_t max_keys_;
   int64_t size_ = 0;
-  std::vector<Key> keys_;          // by slot
-  std::vector<uint32_t> handles_;  // by slot, kNone: empty
+  std::vector<Slot> slots_;
 };
 
 // The section for `keys`; with `map` null every key travels whole.
@@ -185,8 +196,11 @@ template <class T>
 void EncodeNumbers(const T* from, int64_t n, bool bf16, std::byte* to);
 template <class T>
 void DecodeNumbers(const std::byte* from, int64_t n, bool bf16, T* to);
+// REQUIRES: from.size() == WireBytes(n, bf16, sizeof(T)).
+template <class T>
+void DecodeNumbers(const Pieces& from, int64_t n, bool bf16, T* to);
 // Whether no number on the wire is infinite or none.
-bool WireFinite(std::span<const std::byte> numbers, bool bf16, int scalar_bytes);
+bool WireFinite(const Pieces& numbers, bool bf16, int scalar_bytes);
 
 // Lock groups of keys (engine.h): bits of the hash after those of the shard.
 inline constexpr int kGroupBits = 4;

@@ -121,7 +121,11 @@ TEST(WireTest, RequestsStateTheirLengths) {
            [](RequestHeader* h) { h->row_gradient_bytes = UINT64_MAX; },
            [](RequestHeader* h) { h->row_gradient_bytes = UINT64_MAX - 7; }, [](RequestHeader* h) { h->weight = NAN; },
            [](RequestHeader* h) { h->weight = -1; }, [](RequestHeader* h) { h->push_clock = 0; },
-           [](RequestHeader* h) { h->push_clock = int64_t{1} << 32; }, [](RequestHeader* h) { h->samples = -1; }}) {
+           [](RequestHeader* h) { h->push_clock = int64_t{1} << 32; }, [](RequestHeader* h) { h->samples = -1; },
+           [](RequestHeader* h) { h->next_lease_samples = 1; }, [](RequestHeader* h) { h->next_lease = 2; },
+           [](RequestHeader* h) { h->lease = 1, h->next_lease = 2, h->next_lease_samples = -1; },
+           [](RequestHeader* h) { h->lease = 1, h->next_lease = 2, h->next_lease_samples = 1; },
+           [](RequestHeader* h) { h->flags |= kDenseGradientsBf16 | kDenseGradientsPacked; }}) {
     RequestHeader bad = header;
     spoil(&bad);
     std::memcpy(message.data(), &bad, sizeof(bad));

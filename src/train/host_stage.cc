@@ -67,10 +67,7 @@ Result<bool> HostStage<T>::Read(WorkingSet* set, ThreadPool* pool) {
   if (!more) return false;
   set->position = source_->position();
   set->stats = source_->stats();
-  if (options_.leases != nullptr) {
-    set->lease = options_.leases->lease();
-    set->ends_lease = options_.leases->ends_lease();
-  }
+  if (options_.leases != nullptr) set->leases = options_.leases->leases();
   set->times.read_s = watch.Lap();
   if (rank_keys_ != nullptr)
     rank_keys_->Prepare(set);

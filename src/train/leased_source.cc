@@ -6,15 +6,14 @@
 
 #include "base/hash.h"
 #include "data/batch_ops.h"
-#include "placement/batch_parts.h"
 #include "placement/strategy.h"
 
 namespace sluice::train {
 namespace {
 
-// Stretches of about this many batches: enough that their ends, where a batch is cut short, cost little, and few enough
-// that a lost worker's is soon made up for.
-constexpr int64_t kBatchesPerStretch = 16;
+// Stretches of about this many batches: few enough that workers end an epoch together, and that a lost worker's is soon
+// made up for.
+constexpr int64_t kBatchesPerStretch = 8;
 constexpr int64_t kTypicalSampleBytes = 256;
 constexpr auto kPollInterval = std::chrono::milliseconds(20);
 // ps-sync: so long another worker may take to say that its range is done before this one's clock goes on without
@@ -61,7 +60,7 @@ Status LeasedSource::Finish(const service::Lease& lease) {
   SLUICE_RETURN_IF_ERROR(calls_.finish(lease));
   {
     std::lock_guard lock(mutex_);
-    if (unfinished_ == lease.id) unfinished_ = -1;
+    std::erase(unfinished_, lease.id);
   }
   changed_.notify_all();
   return Status::Ok();
@@ -75,30 +74,40 @@ void LeasedSource::Stop() {
   changed_.notify_all();
 }
 
-bool LeasedSource::Pause() {
-  std::unique_lock lock(mutex_);
-  return !changed_.wait_for(lock, kPollInterval, [&] { return stop_; });
-}
-
-// kNone: nothing is left, or Stop.
-Result<LeasedSource::Acquired> LeasedSource::Acquire() {
-  {
-    // One lease at a time: the coordinator gives a worker that asks again what it holds.
-    std::unique_lock lock(mutex_);
-    changed_.wait(lock, [&] { return stop_ || unfinished_ < 0; });
-    if (stop_) return Acquired::kNone;
-  }
-  const auto begin = std::chrono::steady_clock::now();
+// kNone: nothing is left, or Stop; or nothing at once, and not to `wait`.
+Result<LeasedSource::Acquired> LeasedSource::Acquire(bool wait) {
+  // Shares: the next one is of the next epoch.
+  const size_t most = shares_ ? 1 : service::kMaxHeldLeases;
+  auto begin = std::chrono::steady_clock::now();
   for (;;) {
-    SLUICE_ASSIGN_OR_RETURN(const service::LeaseReply reply, calls_.acquire());
+    std::vector<int64_t> held;
+    {
+      std::unique_lock lock(mutex_);
+      const auto may_ask = [&] { return stop_ || unfinished_.size() < most; };
+      if (wait) changed_.wait(lock, may_ask);
+      if (stop_ || !may_ask()) return Acquired::kNone;
+      held = unfinished_;
+    }
+    SLUICE_ASSIGN_OR_RETURN(const service::LeaseReply reply, calls_.acquire(held));
     if (reply.state == service::LeaseState::kFinished) return Acquired::kNone;
     if (reply.state == service::LeaseState::kGranted) {
       lease_ = reply.lease;
       skip_ = lease_.done;
       idle_ = false;
+      std::lock_guard lock(mutex_);
+      unfinished_.push_back(lease_.id);
       return Acquired::kLease;
     }
-    if (!Pause()) return Acquired::kNone;
+    if (!wait) return Acquired::kNone;
+    {
+      std::unique_lock lock(mutex_);
+      changed_.wait_for(lock, kPollInterval, [&] { return stop_ || unfinished_.size() < held.size(); });
+      if (stop_) return Acquired::kNone;
+    }
+    if (!held.empty()) {  // batches of this worker are on their way, and with them its clock
+      begin = std::chrono::steady_clock::now();
+      continue;
+    }
     idle_ = idle_ || !shares_ || std::chrono::steady_clock::now() - begin > kIdleAfter;
     if (has_clocks_ && idle_) return Acquired::kIdle;
   }
@@ -160,6 +169,7 @@ Result<bool> LeasedSource::ReadOne() {
 
 Status LeasedSource::ReadAhead() {
   has_ahead_ = false;
+  at_ = 0;
   for (;;) {
     SLUICE_ASSIGN_OR_RETURN(const bool more, ReadOne());
     if (!more) return Status::Ok();
@@ -167,45 +177,62 @@ Status LeasedSource::ReadAhead() {
       skip_ -= ahead_.size;
       continue;
     }
-    if (skip_ > 0) {
-      placement::SliceBatch(ahead_, schema_, {std::exchange(skip_, 0), ahead_.size}, true, &scratch_);
-      scratch_.global_size = ahead_.global_size;
-      std::swap(ahead_, scratch_);
-    }
+    at_ = std::exchange(skip_, 0);
     has_ahead_ = true;
     return Status::Ok();
   }
 }
 
-Result<bool> LeasedSource::Next(data::Batch* batch) {
-  batch->Clear();
-  while (!has_lease_) {
-    SLUICE_ASSIGN_OR_RETURN(const Acquired acquired, Acquire());
-    if (acquired == Acquired::kNone) return false;
-    if (acquired == Acquired::kIdle) {
-      data::ResetBatch(schema_, batch);
-      for (size_t f = 0; f < schema_.fields.size(); ++f)
-        if (!schema_.fields[f].one_hot) batch->fields[f].offsets.assign(1, 0);
-      batch_lease_ = {};
-      ends_lease_ = false;
-      return true;
+// Samples of the lease: what is read, or what the batch lacks of it.
+Status LeasedSource::Take(data::Batch* batch) {
+  const int64_t size = ahead_.size, left = size - at_;
+  const int64_t taken = shares_ ? left : std::min(left, config_.train.batch_size - batch->size);
+  if (taken == size && leases_.empty()) {
+    std::swap(*batch, ahead_);
+  } else {
+    if (leases_.empty()) {
+      batch->first_sample = ahead_.first_sample + at_;
+      batch->epoch = ahead_.epoch;
+      batch->global_size = ahead_.global_size;
     }
-    SLUICE_RETURN_IF_ERROR(OpenLease());
-    SLUICE_RETURN_IF_ERROR(ReadAhead());
-    has_lease_ = has_ahead_;
-    if (has_lease_) break;
-    SLUICE_RETURN_IF_ERROR(calls_.finish(lease_));
+    data::AppendRows(ahead_, at_, at_ + taken, batch);
   }
-  std::swap(*batch, ahead_);
-  stats_.samples += batch->size;
-  batch_lease_ = lease_;
+  if (!shares_) batch->global_size = batch->size;
+  if (leases_.empty() || leases_.back().lease.id != lease_.id) leases_.push_back({lease_, 0, false});
+  leases_.back().samples += taken;
+  at_ += taken;
+  if (at_ < size) return Status::Ok();
   SLUICE_RETURN_IF_ERROR(ReadAhead());
-  ends_lease_ = !has_ahead_;
   has_lease_ = has_ahead_;
-  if (ends_lease_) {
-    std::lock_guard lock(mutex_);
-    unfinished_ = batch_lease_.id;
+  leases_.back().ends = !has_lease_;
+  return Status::Ok();
+}
+
+Result<bool> LeasedSource::Next(data::Batch* batch) {
+  data::ResetBatch(schema_, batch);
+  leases_.clear();
+  for (;;) {
+    if (has_lease_) {
+      SLUICE_RETURN_IF_ERROR(Take(batch));
+      const bool may_grow = !shares_ && batch->size < config_.train.batch_size;
+      if (may_grow && (has_lease_ || leases_.size() < service::kMaxLeaseShares)) continue;
+      break;
+    }
+    SLUICE_ASSIGN_OR_RETURN(const Acquired acquired, Acquire(leases_.empty()));
+    if (acquired == Acquired::kLease) {
+      SLUICE_RETURN_IF_ERROR(OpenLease());
+      SLUICE_RETURN_IF_ERROR(ReadAhead());
+      has_lease_ = has_ahead_;
+      if (!has_lease_) SLUICE_RETURN_IF_ERROR(Finish(lease_));
+      continue;
+    }
+    if (!leases_.empty()) break;
+    if (acquired == Acquired::kNone) return false;
+    for (size_t f = 0; f < schema_.fields.size(); ++f)
+      if (!schema_.fields[f].one_hot) batch->fields[f].offsets.assign(1, 0);
+    break;
   }
+  stats_.samples += batch->size;
   return true;
 }
 

@@ -5,7 +5,9 @@
 #include <functional>
 #include <memory>
 #include <mutex>
+#include <span>
 #include <string>
+#include <vector>
 
 #include "base/status.h"
 #include "data/features.h"
@@ -13,12 +15,13 @@
 #include "data/source.h"
 #include "service/parameter_client.h"
 #include "train/config.h"
+#include "train/working_set.h"
 
 namespace sluice::train {
 
 // The coordinator's part of a ParameterClient, as the input needs it.
 struct LeaseCalls {
-  std::function<Result<service::LeaseReply>()> acquire;
+  std::function<Result<service::LeaseReply>(std::span<const int64_t> held)> acquire;
   std::function<Status(const service::Lease&)> finish;
 };
 
@@ -26,9 +29,10 @@ struct LeaseCalls {
 // lends. docs/algorithms/parameter-service.md.
 // Semantics    shares (preset ps-sync): range r of an epoch is worker r's slice of every joined batch, which is what
 //              one process with the joined batch size would train on; slices may be empty. Stretches (otherwise):
-//              range r is one of many stretches of the files, cut into batches of its own. Where clocks bind workers
-//              to one another (a bound of staleness) and all ranges are lent to others, empty batches without a lease
-//              keep this worker's clock going. The first `done` samples of a lease, which a worker that is lost had
+//              range r is one of many stretches of the files; a batch that the end of one leaves short is filled
+//              from the next one, if there is one to be had at once. Where clocks bind workers to one another (a bound
+//              of staleness) and all ranges are lent to others, empty batches without a lease keep this worker's clock
+//              going. The first `done` samples of a lease, which a worker that is lost had
 //              pushed, are read and left out.
 // Threads      as BatchSource; Finish and Stop from any.
 // Errors       those of the data and of the calls.
@@ -40,10 +44,9 @@ class LeasedSource : public data::BatchSource {
 
   // What to offer to the coordinator.
   const service::InputPlan& plan() const { return plan_; }
-  // Of the last batch: the lease that it belongs to, and whether it is the last of that lease. Whoever has pushed it
-  // then calls Finish. Leases without samples are finished here.
-  const service::Lease& lease() const { return batch_lease_; }
-  bool ends_lease() const { return ends_lease_; }
+  // Of the last batch: the leases that its samples are of. Whoever has pushed it then calls Finish for those that end.
+  // Leases without samples are finished here.
+  const std::vector<LeasedPart>& leases() const { return leases_; }
   Status Finish(const service::Lease& lease);
   // Makes a Next that waits return without a batch.
   void Stop();
@@ -57,9 +60,9 @@ class LeasedSource : public data::BatchSource {
  private:
   LeasedSource(const RunConfig& config, const data::FittedFeatures& features);
   enum class Acquired { kLease, kIdle, kNone };
-  Result<Acquired> Acquire();
-  bool Pause();  // until the next question; false after Stop
+  Result<Acquired> Acquire(bool wait);
   Status OpenLease();
+  Status Take(data::Batch* batch);
   Status ReadAhead();      // fills ahead_, has_ahead_
   Result<bool> ReadOne();  // the next batch of the lease into ahead_, skipped samples included
   void CountOpened();
@@ -75,16 +78,18 @@ class LeasedSource : public data::BatchSource {
   bool has_next_epoch_ = false;                // shares: ahead_ already belongs to the epoch after the lease's
   std::shared_ptr<data::RangeSearch> search_;
   int64_t last_range_ = -1;  // of search_
-  service::Lease lease_, batch_lease_;
-  bool has_lease_ = false, ends_lease_ = false, idle_ = false;
+  service::Lease lease_;
+  std::vector<LeasedPart> leases_;
+  bool has_lease_ = false, idle_ = false;
   int64_t skip_ = 0;  // samples of the lease to leave out
-  data::Batch ahead_, scratch_;
+  data::Batch ahead_;
+  int64_t at_ = 0;  // first sample of ahead_ that was not handed out
   bool has_ahead_ = false;
   data::SourceStats stats_, opened_;  // all, and of the source that is open
 
   std::mutex mutex_;
   std::condition_variable changed_;
-  int64_t unfinished_ = -1;  // lease whose last batch was handed out
+  std::vector<int64_t> unfinished_;  // leases that were granted
   bool stop_ = false;
 };
 

@@ -6,7 +6,6 @@
 #include <set>
 #include <thread>
 
-#include "placement/batch_parts.h"
 #include "train/train_test_util.h"
 
 namespace sluice::train {
@@ -28,9 +27,11 @@ std::string TextOf(const data::Batch& batch, int64_t i) {
 struct Lender {
   std::deque<LeaseReply> leases;
   std::vector<int64_t> finished;
+  size_t most_held = 0;
 
   LeaseCalls calls() {
-    return {[this]() -> Result<LeaseReply> {
+    return {[this](std::span<const int64_t> held) -> Result<LeaseReply> {
+              most_held = std::max(most_held, held.size());
               if (leases.empty()) return LeaseReply{};
               const LeaseReply reply = leases.front();
               leases.pop_front();
@@ -64,23 +65,26 @@ class LeasedSourceTest : public TrainTest {
     EXPECT_TRUE(source.ok()) << source.status().message();
     return std::move(source).value();
   }
-  // All samples, with each lease finished after its last batch.
-  std::vector<std::string> Drain(LeasedSource* source,
-                                 std::map<int64_t, std::vector<std::string>>* by_lease = nullptr) {
+  // All samples, with each lease finished after its last batch; and how many were said to be of each lease.
+  std::vector<std::string> Drain(LeasedSource* source, std::map<int64_t, int64_t>* by_lease = nullptr) {
     std::vector<std::string> samples;
     data::Batch batch;
     for (;;) {
       const auto more = source->Next(&batch);
       EXPECT_TRUE(more.ok()) << more.status().message();
       if (!more.ok() || !more.value()) return samples;
-      for (int64_t i = 0; i < batch.size; ++i) {
-        samples.push_back(TextOf(batch, i));
-        if (by_lease != nullptr) (*by_lease)[source->lease().id].push_back(samples.back());
-      }
+      for (int64_t i = 0; i < batch.size; ++i) samples.push_back(TextOf(batch, i));
       sizes_.push_back(batch.size);
-      if (source->ends_lease()) {
-        EXPECT_TRUE(source->Finish(source->lease()).ok());
+      int64_t leased = 0;
+      for (const LeasedPart& part : source->leases()) {
+        leased += part.samples;
+        if (by_lease != nullptr) (*by_lease)[part.lease.id] += part.samples;
+        if (part.ends) {
+          EXPECT_TRUE(source->Finish(part.lease).ok());
+        }
       }
+      EXPECT_EQ(leased, batch.size);
+      EXPECT_LE(source->leases().size(), size_t{service::kMaxLeaseShares});
     }
   }
   std::vector<std::string> Whole(const RunConfig& config, int64_t batch_size) {
@@ -174,17 +178,65 @@ TEST_F(LeasedSourceTest, WhatAnotherWorkerHasPushedIsLeftOut) {
   EXPECT_EQ(rest.finished.size(), 3u);  // the last one had nothing left
 }
 
-TEST_F(LeasedSourceTest, ANextLeaseWaitsForTheEndOfTheOneBefore) {
-  const RunConfig config = ServiceConfig("ps-async", 1);
+// Each stretch read alone, one after another, is what batches across their ends hold.
+TEST_F(LeasedSourceTest, BatchesAreFilledAcrossTheEndsOfStretches) {
+  const RunConfig config = ServiceConfig("ps-async", 2);
+  auto source = Open(config);
+  const int64_t ranges = source->plan().ranges;
+  std::vector<std::string> expected;
+  std::map<int64_t, int64_t> sizes_of;
+  for (int64_t r = 0; r < ranges; ++r) {
+    auto alone = Open(config);
+    Lender one;
+    one.Lend(ranges, 0, r);
+    alone->set_calls(one.calls());
+    const auto samples = Drain(alone.get());
+    expected.insert(expected.end(), samples.begin(), samples.end());
+    if (!samples.empty()) sizes_of[r] = static_cast<int64_t>(samples.size());
+  }
+  Lender lender;
+  for (int64_t r = 0; r < ranges; ++r) lender.Lend(ranges, 0, r);
+  source->set_calls(lender.calls());
+  sizes_.clear();
+  std::map<int64_t, int64_t> by_lease;
+  EXPECT_EQ(Drain(source.get(), &by_lease), expected);
+  EXPECT_EQ(by_lease, sizes_of);
+  ASSERT_GT(sizes_.size(), 3u);
+  sizes_.pop_back();
+  EXPECT_EQ(sizes_, std::vector<int64_t>(sizes_.size(), 100));
+  EXPECT_EQ(lender.most_held, 1u);
+}
+
+TEST_F(LeasedSourceTest, ABatchIsShortWhereNothingIsToBeHadAtOnce) {
+  const RunConfig config = ServiceConfig("ps-async", 2);
   auto source = Open(config);
   const int64_t ranges = source->plan().ranges;
   Lender lender;
   lender.Lend(ranges, 0, 0);
+  lender.leases.push_back({LeaseState::kWait, {}});
   lender.Lend(ranges, 0, 1);
   source->set_calls(lender.calls());
   data::Batch batch;
   do ASSERT_TRUE(source->Next(&batch).value());
-  while (!source->ends_lease());
+  while (!source->leases().back().ends);
+  EXPECT_LT(batch.size, 100);
+  EXPECT_EQ(source->leases().size(), 1u);
+  ASSERT_TRUE(source->Next(&batch).value());  // beside the one before, which is not pushed yet
+  EXPECT_EQ(source->leases()[0].lease.id, 1);
+  EXPECT_EQ(lender.most_held, 1u);
+}
+
+TEST_F(LeasedSourceTest, ANextShareWaitsForTheEndOfTheOneBefore) {
+  RunConfig config = ServiceConfig("ps-sync", 1);
+  config.train.epochs = 2;
+  auto source = Open(config);
+  Lender lender;
+  lender.Lend(1, 0, 0);
+  lender.Lend(1, 1, 0);
+  source->set_calls(lender.calls());
+  data::Batch batch;
+  do ASSERT_TRUE(source->Next(&batch).value());
+  while (!source->leases()[0].ends);
   std::atomic<bool> returned{false};
   std::thread reader([&] {
     EXPECT_TRUE(source->Next(&batch).value());
@@ -194,12 +246,15 @@ TEST_F(LeasedSourceTest, ANextLeaseWaitsForTheEndOfTheOneBefore) {
   EXPECT_FALSE(returned.load());
   EXPECT_TRUE(source->Finish({0, 0, 0, 0}).ok());
   reader.join();
-  EXPECT_EQ(source->lease().id, 1);
+  EXPECT_EQ(source->leases()[0].lease.id, 1);
 }
 
 TEST_F(LeasedSourceTest, StopEndsAWaitForInput) {
   auto source = Open(ServiceConfig("ps-async", 1));
-  source->set_calls({[]() -> Result<LeaseReply> { return LeaseReply{LeaseState::kWait, {}}; }, {}});
+  source->set_calls({[](std::span<const int64_t>) -> Result<LeaseReply> {
+                       return LeaseReply{LeaseState::kWait, {}};
+                     },
+                     {}});
   std::thread reader([&] {
     data::Batch batch;
     EXPECT_FALSE(source->Next(&batch).value());

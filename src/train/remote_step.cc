@@ -60,7 +60,7 @@ void RemoteStep<T>::Send(const WorkingSet& set, const RowBuffers<T>& buffers, co
   if (state_->buffers.size() > 0) request.buffers = state_->buffers.data();
   request.weight = weight;
   request.samples = set.batch.size;
-  request.lease = set.lease.id;
+  for (size_t i = 0; i < set.leases.size(); ++i) request.leases[i] = {set.leases[i].lease.id, set.leases[i].samples};
   {
     std::lock_guard lock(calls_);
     client_->Push(request);  // what becomes of it comes back from a later call

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "base/file.h"
+#include "base/kept_memory.h"
 #include "base/log.h"
 #include "checkpoint/checkpoint_folder.h"
 #include "config/writer.h"
@@ -100,6 +101,7 @@ class ModelServer {
   using Part = service::CheckpointHooks::Part;
 
   Status OpenModel(service::ServiceState* service) {
+    KeepFreedMemory();
     const RunConfig& config = header_.config;
     header_.fp64 = sizeof(T) == 8;
     std::unique_ptr<checkpoint::CheckpointReader> reader;

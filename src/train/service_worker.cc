@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "base/file.h"
+#include "base/kept_memory.h"
 #include "base/log.h"
 #include "config/writer.h"
 #include "placement/strategy.h"
@@ -26,6 +27,10 @@ service::ClientOptions OptionsOf(const RunConfig& config) {
   options.rows = options.row_gradients = wire(config.strategy.wire.rows);
   options.dense = wire(config.strategy.wire.dense);
   options.dense_gradients = wire(config.strategy.wire.dense_gradients);
+  if (config.strategy.wire.packed && config.precision != "fp64") {
+    if (options.dense == service::Wire::kNative) options.dense = service::Wire::kPacked;
+    if (options.dense_gradients == service::Wire::kNative) options.dense_gradients = service::Wire::kPacked;
+  }
   options.config = config.service;
   return options;
 }
@@ -56,6 +61,7 @@ Result<std::unique_ptr<ServiceWorker<T>>> ServiceWorker<T>::Make(const RunConfig
 
 template <class T>
 Status ServiceWorker<T>::Open(const Connector& connect) {
+  KeepFreedMemory();
   SLUICE_ASSIGN_OR_RETURN(features_, data::FitFeatures(config_.data, config_.features, WantsDenseInput(config_.model)));
   loss_ = config_.model.loss == "mse" ? nn::LossKind::kMse : nn::LossKind::kBce;
   pool_ = std::make_unique<ThreadPool>(static_cast<int>(config_.threads));
@@ -74,7 +80,7 @@ Status ServiceWorker<T>::Open(const Connector& connect) {
   const auto join = connect ? connect : Connector(&service::ParameterClient<T>::Connect);
   SLUICE_ASSIGN_OR_RETURN(client_, join(OptionsOf(config_), LayoutOf(*state_)));
   SLUICE_RETURN_IF_ERROR(client_->OfferInput(source_->plan()));
-  source_->set_calls({[this] { return client_->AcquireLease(); },
+  source_->set_calls({[this](std::span<const int64_t> held) { return client_->AcquireLease(held); },
                       [this](const service::Lease& lease) { return client_->FinishLease(lease); }});
   const service::JoinInfo& info = client_->info();
   step_ = info.last_clock;
@@ -149,7 +155,8 @@ Status ServiceWorker<T>::Loop() {
     SLUICE_ASSIGN_OR_RETURN(const auto item, host_->Next());
     if (item.event == HostStage<T>::Event::kEnd) break;
     worker_->Train(*item.set);
-    if (item.set->ends_lease) SLUICE_RETURN_IF_ERROR(source_->Finish(item.set->lease));
+    for (const LeasedPart& part : item.set->leases)
+      if (part.ends) SLUICE_RETURN_IF_ERROR(source_->Finish(part.lease));
     const Status status = AfterStep(*item.set);
     host_->Recycle(item.set);
     SLUICE_RETURN_IF_ERROR(status);
@@ -313,6 +320,7 @@ Status ServiceWorker<T>::FillReport() {
     report_.bytes_per_sample["received"] = per_sample(traffic_.bytes_received);
   }
   telemetry::RunMetrics metrics = MetricsOf(report_);
+  const service::ClientStats all = client_->stats();
   metrics.others = {{"steps", static_cast<double>(report_.steps)},
                     {"train_s", report_.train_s},
                     {"train_loss", report_.loss},
@@ -322,6 +330,8 @@ Status ServiceWorker<T>::FillReport() {
                     {"replayed_pushes", static_cast<double>(report_.replayed_pushes)},
                     {"lost_pushes", static_cast<double>(report_.lost_pushes)},
                     {"wait_s", traffic_.wait_s},
+                    {"evaluation_bytes", static_cast<double>(all.bytes_sent - traffic_.bytes_sent + all.bytes_received -
+                                                             traffic_.bytes_received)},
                     {"pull_p50_ms", traffic_.latency_p50_ms},
                     {"pull_p99_ms", traffic_.latency_p99_ms}};
   if (report_.progressive.samples > 0)

@@ -28,6 +28,13 @@ struct ResolvedRun {
   embedding::Resolved rows;
 };
 
+// Consecutive samples of a batch that are of one lease.
+struct LeasedPart {
+  service::Lease lease;
+  int64_t samples = 0;
+  bool ends = false;  // they are its last
+};
+
 // A batch on its way from the reader to the worker: its samples, unique keys and pinned rows. Objects circulate, so
 // nothing here is allocated anew once their vectors have grown.
 struct WorkingSet {
@@ -47,9 +54,8 @@ struct WorkingSet {
   placement::RowRoutes routes;
 
   // With parameter servers (train/remote_step.h).
-  std::shared_ptr<void> remote;  // what RemoteStep keeps of the batch
-  service::Lease lease;          // that the samples are of
-  bool ends_lease = false;       // with them
+  std::shared_ptr<void> remote;    // what RemoteStep keeps of the batch
+  std::vector<LeasedPart> leases;  // that the samples are of, in their order; at most service::kMaxLeaseShares
 };
 
 }  // namespace sluice::train

@@ -8,6 +8,7 @@
 #include "base/aligned_buffer.h"
 #include "base/log.h"
 #include "service/grpc/link.h"
+#include "service/packing.h"
 #include "service/parameter_client.h"
 
 namespace sluice::service {
@@ -75,7 +76,7 @@ class ClientOf final : public ParameterClient<T> {
     return status;
   }
   Status OfferInput(const InputPlan& plan) override;
-  Result<LeaseReply> AcquireLease() override;
+  Result<LeaseReply> AcquireLease(std::span<const int64_t> held) override;
   Status FinishLease(const Lease& lease) override;
   Result<std::string> Checkpoint() override;
   Status AwaitCheckpoint(double timeout_s) override;
@@ -95,7 +96,7 @@ class ClientOf final : public ParameterClient<T> {
   Status CheckPush(const PushRequest<T>& request) const;
   std::vector<ServerKeys> Partition(const embedding::VirtualIds& ids) const;
   std::shared_ptr<KeptPush> MakePush(const PushRequest<T>& request, const ServerKeys& keys, int server) const;
-  grpc::Slice EncodeSpan(const T* span, int64_t size, int server, bool bf16) const;
+  grpc::Slice EncodeSpan(const T* span, int64_t size, int server, Wire wire) const;
   void Scatter(const PullRequest<T>& request, const ServerKeys& keys, int server, const Reply& reply) const;
   // body(table, place among the list's keys begin, end) for every block of a list that a table serves.
   template <class Body>
@@ -128,6 +129,10 @@ Status ClientOf<T>::Connect(const ClientOptions& options, const ModelLayout& lay
   layout_ = layout;
   layout_.scalar_bytes = sizeof(T);
   if (options.servers.empty()) return InvalidArgument("strategy.servers: no parameter servers are named");
+  if (sizeof(T) != sizeof(float) && (options.dense == Wire::kPacked || options.dense_gradients == Wire::kPacked))
+    return InvalidArgument("dense spans other than of floats do not travel packed");
+  if (options.rows == Wire::kPacked || options.row_gradients == Wire::kPacked)
+    return InvalidArgument("rows and their gradients do not travel packed");
   if (options.servers.size() > 64)
     return InvalidArgument("strategy.servers: {} servers; at most 64", options.servers.size());
   serves_.assign(layout_.tables.size(), std::vector<bool>(layout_.salts.size()));
@@ -277,6 +282,7 @@ RequestFlag ClientOf<T>::PullFlags(const PullRequest<T>& request) const {
   if (request.buffers != nullptr) flags |= kWantBuffers;
   if (options_.rows == Wire::kBf16) flags |= kRowsBf16;
   if (options_.dense == Wire::kBf16) flags |= kDenseBf16;
+  if (options_.dense == Wire::kPacked) flags |= kDensePacked;
   return flags;
 }
 
@@ -349,9 +355,17 @@ void ClientOf<T>::ForEachBlock(const KeyList& keys, const Body& body) const {
 }
 
 template <class T>
-grpc::Slice ClientOf<T>::EncodeSpan(const T* span, int64_t size, int server, bool bf16) const {
+grpc::Slice ClientOf<T>::EncodeSpan(const T* span, int64_t size, int server, Wire wire) const {
   if (span == nullptr) return {};
   const Range mine = SpanOfServer(size, server, num_servers());
+  if constexpr (sizeof(T) == sizeof(float)) {
+    if (wire == Wire::kPacked) {
+      Bytes out(static_cast<size_t>(PackedBound(mine.size())));
+      out.Truncate(static_cast<size_t>(PackFloats(span + mine.begin, mine.size(), out.data())));
+      return ToSlice(std::move(out));
+    }
+  }
+  const bool bf16 = wire == Wire::kBf16;
   Bytes out(static_cast<size_t>(WireBytes(mine.size(), bf16, sizeof(T))));
   EncodeNumbers(span + mine.begin, mine.size(), bf16, out.data());
   return ToSlice(std::move(out));
@@ -361,61 +375,81 @@ template <class T>
 std::shared_ptr<KeptPush> ClientOf<T>::MakePush(const PushRequest<T>& request, const ServerKeys& keys,
                                                 int server) const {
   auto push = std::make_shared<KeptPush>();
-  const bool bf16 = options_.row_gradients == Wire::kBf16, dense_bf16 = options_.dense_gradients == Wire::kBf16;
+  const bool bf16 = options_.row_gradients == Wire::kBf16;
   push->keys = keys.keys;
-  push->header.flags = (bf16 ? kRowGradientsBf16 : 0u) | (dense_bf16 ? kDenseGradientsBf16 : 0u);
+  push->header.flags = bf16 ? kRowGradientsBf16 : 0u;
+  if (options_.dense_gradients == Wire::kBf16) push->header.flags |= kDenseGradientsBf16;
+  if (options_.dense_gradients == Wire::kPacked) push->header.flags |= kDenseGradientsPacked;
   push->header.push_clock = request.clock;
   push->header.weight = request.weight;
   push->header.samples = request.samples;
-  push->header.lease = request.lease;
+  push->header.lease = request.leases[0].lease;
+  push->header.next_lease = request.leases[1].lease;
+  push->header.next_lease_samples = request.leases[1].samples;
   int64_t scalars = 0;
   ForEachBlock(*keys.keys, [&](size_t t, Range block) { scalars += block.size() * layout_.tables[t].dim; });
   if (request.ids != nullptr && scalars > 0) {
-    AlignedBuffer<T> sorted(scalars);
-    T* to = sorted.data();
+    Bytes out(static_cast<size_t>(WireBytes(scalars, bf16, sizeof(T))));
+    AlignedBuffer<T> sorted;
+    if (bf16) sorted.Resize(scalars);
+    T* to = bf16 ? sorted.data() : reinterpret_cast<T*>(out.data());
     ForEachBlock(*keys.keys, [&](size_t t, Range block) {
       const int64_t dim = layout_.tables[t].dim;
+      const T* const from = request.grads[t];
+      if (dim == 1) {
+        for (int64_t i = block.begin; i < block.end; ++i) *to++ = from[keys.unique[static_cast<size_t>(i)]];
+        return;
+      }
       for (int64_t i = block.begin; i < block.end; ++i, to += dim)
-        std::memcpy(to, request.grads[t] + keys.unique[static_cast<size_t>(i)] * dim,
-                    static_cast<size_t>(dim) * sizeof(T));
+        std::memcpy(to, from + keys.unique[static_cast<size_t>(i)] * dim, static_cast<size_t>(dim) * sizeof(T));
     });
-    Bytes out(static_cast<size_t>(WireBytes(scalars, bf16, sizeof(T))));
-    EncodeNumbers(sorted.data(), scalars, bf16, out.data());
+    if (bf16) EncodeNumbers(sorted.data(), scalars, true, out.data());
     push->row_gradients = ToSlice(std::move(out));
   }
-  push->dense_gradients = EncodeSpan(request.dense_grads, layout_.params, server, dense_bf16);
-  push->buffers = EncodeSpan(request.buffers, layout_.buffers, server, false);
+  push->dense_gradients = EncodeSpan(request.dense_grads, layout_.params, server, options_.dense_gradients);
+  push->buffers = EncodeSpan(request.buffers, layout_.buffers, server, Wire::kNative);
   return push;
 }
 
 template <class T>
 void ClientOf<T>::Scatter(const PullRequest<T>& request, const ServerKeys& keys, int server, const Reply& reply) const {
-  const bool bf16 = options_.rows == Wire::kBf16, dense_bf16 = options_.dense == Wire::kBf16;
+  const bool bf16 = options_.rows == Wire::kBf16;
   int64_t scalars = 0;
   ForEachBlock(*keys.keys, [&](size_t t, Range block) { scalars += block.size() * layout_.tables[t].dim; });
   if (reply.rows.size() == static_cast<size_t>(WireBytes(scalars, bf16, sizeof(T))) && request.ids != nullptr) {
     AlignedBuffer<T> decoded;
-    const std::byte* from = reply.rows.data();
+    Pieces numbers = reply.rows;
     if (bf16) {
       decoded.Resize(scalars);
-      DecodeNumbers(from, scalars, true, decoded.data());
-      from = reinterpret_cast<const std::byte*>(decoded.data());
+      DecodeNumbers(reply.rows, scalars, true, decoded.data());
+      numbers = Pieces(std::as_bytes(std::span<const T>(decoded.data(), static_cast<size_t>(scalars))));
     }
+    PieceReader reader(numbers);
+    std::vector<std::byte> scratch;
     ForEachBlock(*keys.keys, [&](size_t t, Range block) {
       const auto dim = layout_.tables[t].dim;
       const size_t bytes = static_cast<size_t>(dim) * sizeof(T);
+      scratch.resize(bytes);
       T* const rows = request.rows[t];
-      for (int64_t i = block.begin; i < block.end; ++i, from += bytes)
-        std::memcpy(rows + keys.unique[static_cast<size_t>(i)] * dim, from, bytes);
+      for (int64_t i = block.begin; i < block.end; ++i)
+        std::memcpy(rows + keys.unique[static_cast<size_t>(i)] * dim, reader.Next(bytes, scratch.data()), bytes);
     });
   }
-  const auto take = [&](std::span<const std::byte> bytes, bool half, int64_t size, T* to) {
+  const auto take = [&](const Pieces& bytes, Wire wire, int64_t size, T* to) {
     const Range mine = SpanOfServer(size, server, num_servers());
+    if constexpr (sizeof(T) == sizeof(float)) {
+      if (wire == Wire::kPacked) {
+        AlignedBuffer<std::byte> copy;
+        if (to != nullptr) (void)UnpackFloats(bytes.Whole(&copy), mine.size(), to + mine.begin);
+        return;
+      }
+    }
+    const bool half = wire == Wire::kBf16;
     if (to != nullptr && bytes.size() == static_cast<size_t>(WireBytes(mine.size(), half, sizeof(T))))
-      DecodeNumbers(bytes.data(), mine.size(), half, to + mine.begin);
+      DecodeNumbers(bytes, mine.size(), half, to + mine.begin);
   };
-  take(reply.dense, dense_bf16, layout_.params, request.params);
-  take(reply.buffers, false, layout_.buffers, request.buffers);
+  take(reply.dense, options_.dense, layout_.params, request.params);
+  take(reply.buffers, Wire::kNative, layout_.buffers, request.buffers);
 }
 
 // ---- control
@@ -432,9 +466,10 @@ Status ClientOf<T>::OfferInput(const InputPlan& plan) {
 }
 
 template <class T>
-Result<LeaseReply> ClientOf<T>::AcquireLease() {
-  proto::ClientRequest request;
+Result<LeaseReply> ClientOf<T>::AcquireLease(std::span<const int64_t> held) {
+  proto::AcquireLeaseRequest request;
   request.set_client_id(info_.client_id);
+  request.mutable_held()->Add(held.begin(), held.end());
   proto::LeaseReply reply;
   SLUICE_RETURN_IF_ERROR(
       links_[0]->Control([&](auto* stub, auto* context) { return stub->AcquireLease(context, request, &reply); }));

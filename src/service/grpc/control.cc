@@ -87,11 +87,14 @@ grpc::Status ControlService::OfferInput(Context* context, const proto::InputPlan
   });
 }
 
-grpc::Status ControlService::AcquireLease(Context* context, const proto::ClientRequest* request,
+grpc::Status ControlService::AcquireLease(Context* context, const proto::AcquireLeaseRequest* request,
                                           proto::LeaseReply* reply) {
   return Answer(context, [&]() -> Status {
     SLUICE_RETURN_IF_ERROR(CheckLeads());
-    SLUICE_ASSIGN_OR_RETURN(const service::LeaseReply lease, parts_.engine->AcquireLease(request->client_id()));
+    if (request->held_size() > kMaxHeldLeases)
+      return InvalidArgument("a worker holds {} leases; at most {}", request->held_size(), kMaxHeldLeases);
+    const std::vector<int64_t> held(request->held().begin(), request->held().end());
+    SLUICE_ASSIGN_OR_RETURN(const service::LeaseReply lease, parts_.engine->AcquireLease(request->client_id(), held));
     reply->set_state(static_cast<uint32_t>(lease.state));
     reply->set_id(lease.lease.id);
     reply->set_epoch(lease.lease.epoch);

@@ -35,7 +35,8 @@ class ControlService final : public proto::ParameterService::Service {
   grpc::Status Heartbeat(Context* context, const proto::ClientRequest* request, proto::HeartbeatReply* reply) override;
   grpc::Status Leave(Context* context, const proto::LeaveRequest* request, proto::Empty* reply) override;
   grpc::Status OfferInput(Context* context, const proto::InputPlan* request, proto::Empty* reply) override;
-  grpc::Status AcquireLease(Context* context, const proto::ClientRequest* request, proto::LeaseReply* reply) override;
+  grpc::Status AcquireLease(Context* context, const proto::AcquireLeaseRequest* request,
+                            proto::LeaseReply* reply) override;
   grpc::Status FinishLease(Context* context, const proto::FinishLeaseRequest* request, proto::Empty* reply) override;
   grpc::Status Checkpoint(Context* context, const proto::Empty* request, proto::CheckpointReply* reply) override;
   grpc::Status BeginCut(Context* context, const proto::BeginCutRequest* request, proto::BeginCutReply* reply) override;

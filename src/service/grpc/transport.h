@@ -6,6 +6,7 @@
 #include <map>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include <grpcpp/grpcpp.h>
 #include <grpcpp/support/byte_buffer.h>
@@ -80,11 +81,15 @@ inline Status FromGrpc(const grpc::Status& status) {
   }
 }
 
-// A message in one run of memory.
+// A message where it lies: in as many pieces as it was read in.
 inline Message ToMessage(grpc::ByteBuffer* buffer) {
-  auto slice = std::make_shared<grpc::Slice>();
-  if (!buffer->TrySingleSlice(slice.get()).ok() && !buffer->DumpToSingleSlice(slice.get()).ok()) return {};
-  return {{reinterpret_cast<const std::byte*>(slice->begin()), slice->size()}, slice};
+  auto slices = std::make_shared<std::vector<grpc::Slice>>();
+  if (!buffer->Dump(slices.get()).ok()) return {};
+  Message message;
+  for (const grpc::Slice& slice : *slices)
+    message.bytes.Add({reinterpret_cast<const std::byte*>(slice.begin()), slice.size()});
+  message.owner = std::move(slices);
+  return message;
 }
 
 // Hands the memory over without a copy.
