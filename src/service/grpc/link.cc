@@ -54,6 +54,10 @@ Status Link::Join(uint64_t client_id, int64_t clock, proto::JoinReply* reply) {
   return FromGrpc(control_->Join(&context, request, reply));
 }
 
+// Until the channel stands, at most so long. Calls that fail at once move nothing on: without somebody who waits, gRPC
+// looks after a channel that is being made every five seconds only.
+void Link::AwaitServer(double seconds) { (void)channel_->WaitForConnected(DeadlineIn(seconds)); }
+
 Status Link::Connect(uint64_t client_id, int64_t clock) {
   SLUICE_ASSIGN_OR_RETURN(channel_, OpenChannel(options_.address, options_.config));
   control_ = proto::ParameterService::NewStub(channel_);
@@ -62,7 +66,8 @@ Status Link::Connect(uint64_t client_id, int64_t clock) {
   double pause_s = kFirstPause_s;
   Status status = Join(client_id, clock, &joined_);
   while (MayPass(status) && SecondsSince(begin) < options_.config.retry_s) {
-    std::this_thread::sleep_for(std::chrono::duration<double>(pause_s));
+    std::this_thread::sleep_for(std::chrono::duration<double>(kFirstPause_s));
+    AwaitServer(pause_s);
     pause_s = std::min(2 * pause_s, kLongestPause_s);
     status = Join(client_id, clock, &joined_);
   }
@@ -366,7 +371,10 @@ bool Link::Reconnect() {
           Status(StatusCode::kUnavailable, fmt::format("away for {:.0f} s: {}", SilentSeconds(), status.message()));
       break;
     }
-    if (changed_.wait_for(lock, std::chrono::duration<double>(pause_s), [this] { return stopping_; })) return false;
+    if (changed_.wait_for(lock, std::chrono::duration<double>(kFirstPause_s), [this] { return stopping_; }))
+      return false;
+    lock.unlock();
+    AwaitServer(pause_s);
     pause_s = std::min(2 * pause_s, kLongestPause_s);
   }
   if (!status.ok()) {

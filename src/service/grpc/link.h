@@ -97,6 +97,7 @@ class Link {
   };
 
   Status Join(uint64_t client_id, int64_t clock, proto::JoinReply* reply);
+  void AwaitServer(double seconds);
   void OpenStream(uint64_t session);
   void Loop();
   bool Reconnect();
