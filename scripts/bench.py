@@ -59,10 +59,14 @@ def print_scaling(options, workload):
     for _ in range(options.rounds):
         one, two = (run_ours(options, workload, "fp32", True, [f"threads={n}"]) for n in (1, 2))
         ratios.append(two["samples_per_s"] / one["samples_per_s"])
-        products.append(two["machine"]["gemm_gflops"] / one["machine"]["gemm_gflops"])
-    ratio, product = statistics.median(ratios), statistics.median(products)
-    print(f"{workload.upper():<4}two threads {ratio:.2f}x one ({min(ratios):.2f}-{max(ratios):.2f}); products {product:.2f}x "
-          f"({min(products):.2f}-{max(products):.2f}); of theirs {ratio / product:.2f}", flush=True)
+        if one["machine"]["gemm_gflops"] > 0:   # logistic regression has none
+            products.append(two["machine"]["gemm_gflops"] / one["machine"]["gemm_gflops"])
+    ratio = statistics.median(ratios)
+    line = f"{workload.upper():<4}two threads {ratio:.2f}x one ({min(ratios):.2f}-{max(ratios):.2f})"
+    if products:
+        product = statistics.median(products)
+        line += f"; products {product:.2f}x ({min(products):.2f}-{max(products):.2f}); of theirs {ratio / product:.2f}"
+    print(line, flush=True)
 
 
 def measure(options, workload, precision):

@@ -31,7 +31,7 @@ def convert(source, target):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("file")
-    parser.add_argument("--options", default="--adaptive -l 0.1")
+    parser.add_argument("--options", default="--adaptive -l 0.05")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
         converted = os.path.join(scratch, "data.vw")

@@ -25,11 +25,11 @@ import links_report  # noqa: E402
 import netns  # noqa: E402
 
 PLACEMENTS = ["des", "des_rs", "field_a2a", "rows_a2a"]
-MODELS = {
-    "fm": "{preset: fm, dim: 16}",
-    "dlrm": "{preset: dlrm, dim: 16, bottom_mlp: [], top_mlp: [64]}",
+MODELS = {   # the model, its fields, keys per field
+    "fm": ("{preset: fm, dim: 16}", 8, [1, 4, 16]),
+    "fm of one field": ("{preset: fm, dim: 16}", 1, [16, 128]),
+    "dlrm": ("{preset: dlrm, dim: 16, bottom_mlp: [], top_mlp: [64]}", 8, [1, 4, 16]),
 }
-KEYS = [1, 4, 16]
 LINKS_MBIT = [1000, 100, 10000, 300]
 ROUNDS = 5
 WORKLOAD = """
@@ -41,7 +41,7 @@ optimizer: {{name: sgd, learning_rate: 0.01}}
 train: {{batch_size: 512}}
 threads: 1
 strategy: {{planner: {{link: {mbit}Mbit, samples: 8192}}}}
-bench: {{data: memory, dense: 0, fields: 8, rows_per_field: 20000, keys_per_field: {keys}, skew: 2, batches: 8,
+bench: {{data: memory, dense: 0, fields: {fields}, rows_per_field: 20000, keys_per_field: {keys}, skew: 2, batches: 8,
         warmup_steps: 2, roofline: false, seconds: {seconds}, rounds: {rounds}}}
 """
 
@@ -49,7 +49,7 @@ bench: {{data: memory, dense: 0, fields: 8, rows_per_field: 20000, keys_per_fiel
 def cases(quick):
     if quick:
         return [("fm", 4, 1000), ("dlrm", 1, 100), ("dlrm", 16, 1000)]
-    return [(model, keys, mbit) for mbit in LINKS_MBIT for keys in KEYS for model in MODELS]
+    return [(model, keys, mbit) for mbit in LINKS_MBIT for model in MODELS for keys in MODELS[model][2]]
 
 
 def bench(net, sluice, folder, case, ranks, rounds, seconds, cores, placements):
@@ -57,8 +57,8 @@ def bench(net, sluice, folder, case, ranks, rounds, seconds, cores, placements):
     model, keys, mbit = case
     config, report = os.path.join(folder, "config.yaml"), os.path.join(folder, "report.json")
     with open(config, "w", encoding="utf-8") as file:
-        file.write(WORKLOAD.format(name=f"{model}-{keys}", model=MODELS[model], keys=keys, mbit=mbit or 1000, seconds=seconds,
-                                   rounds=rounds))
+        file.write(WORKLOAD.format(name=f"{model}-{keys}".replace(" ", "-"), model=MODELS[model][0], fields=MODELS[model][1],
+                                   keys=keys, mbit=mbit or 1000, seconds=seconds, rounds=rounds))
     if os.path.exists(report):
         os.remove(report)
     command = [sluice, "bench", config, "-q", "--json", report, "--placements", ",".join(placements)]
