@@ -23,6 +23,7 @@ struct ServiceConfig {
   int64_t max_handles = int64_t{1} << 23;
   int64_t max_memory_bytes = 0;
   int64_t replay_bytes = int64_t{256} << 20;
+  int64_t max_lost_pushes = 16;
   int64_t threads = 0;
 
   template <class V>
@@ -91,6 +92,14 @@ struct ServiceConfig {
          .unit = "bytes",
          .min = 0,
          .performance_only = true});
+    v.Field(
+        "max_lost_pushes", max_lost_pushes,
+        {.text =
+             "Servers: where a failure loses more pushes than this since the last checkpoint, all of them go back to "
+             "it, and the input since is trained on again; up to this number losses are counted; 0: none is lost; "
+             "-1: never go back.",
+         .unit = "pushes",
+         .min = -1});
     v.Field("threads", threads,
             {.text = "Threads of a server; 0: as many as this process may use.",
              .min = 0,

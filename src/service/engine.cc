@@ -4,7 +4,6 @@
 
 #include "base/log.h"
 #include "service/engine_impl.h"
-#include "service/journal.h"
 #include "service/packing.h"
 
 namespace sluice::service {
@@ -15,7 +14,8 @@ std::unique_ptr<Engine> Engine::Make(std::unique_ptr<Backend> backend, ModelLayo
 }
 
 EngineImpl::EngineImpl(std::unique_ptr<Backend> backend, ModelLayout layout, EngineOptions options, ServiceState state)
-    : backend_(std::move(backend)),
+    : Engine(state.generation),
+      backend_(std::move(backend)),
       layout_(std::move(layout)),
       layout_text_(LayoutText(layout_)),
       options_(std::move(options)),
@@ -26,7 +26,10 @@ EngineImpl::EngineImpl(std::unique_ptr<Backend> backend, ModelLayout layout, Eng
   samples_ = state.samples;
   leases_ = std::move(state.leases);
   counters_.lost_pushes = state.lost_pushes;
-  dropped_.insert(state.dropped.begin(), state.dropped.end());
+  lost_before_ = lost_in_cut_ = state.lost_pushes - state.lost_since;
+  for (const uint64_t id : state.dropped) dropped_[id] = 0;
+  for (const auto& [id, applied] : state.dropped_since) dropped_[id] = applied;
+  lost_ = std::move(state.dropped_since);
   for (const auto& saved : state.clients) {
     auto client = std::make_shared<Client>();
     client->id = saved.id;
@@ -39,207 +42,11 @@ EngineImpl::EngineImpl(std::unique_ptr<Backend> backend, ModelLayout layout, Eng
     clients_[saved.id] = client;
     started_ = started_ || saved.worker;
   }
+  // A run that goes on waits for nobody: it may be near its end, with fewer workers.
+  started_ = started_ || step_ > 0;
   round_clock_ = step_;
   max_clock_ = step_;
   memory_full_ = options_.config.max_memory_bytes > 0 && backend_->MemoryBytes() > options_.config.max_memory_bytes;
-}
-
-// ---- clients
-
-Result<JoinOutcome> EngineImpl::Join(const JoinArguments& arguments) {
-  if (arguments.layout != layout_text_) return InvalidArgument("{}", DescribeDifference(arguments.layout));
-  if (arguments.servers != options_.servers || arguments.server != options_.server)
-    return InvalidArgument(
-        "this is server {} of {}, and was taken for {} of {}; strategy.servers lists servers in the order "
-        "of their shards",
-        options_.server, options_.servers, arguments.server, arguments.servers);
-  Ready ready;
-  JoinOutcome outcome;
-  {
-    std::unique_lock lock(mutex_);
-    if (shutdown_) return Status(StatusCode::kUnavailable, "the server is shutting down");
-    std::shared_ptr<Client> client;
-    if (arguments.client_id != 0) {
-      if (dropped_.contains(arguments.client_id))
-        return Status(StatusCode::kCancelled,
-                      "this client was silent for too long and taken for lost; its input went to "
-                      "others. Start it again");
-      if (const auto found = clients_.find(arguments.client_id); found != clients_.end()) client = found->second;
-    } else if (options_.server != 0) {
-      return InvalidArgument("a client joins the first server first");
-    }
-    outcome.known = client != nullptr;
-    if (client == nullptr) {
-      if (static_cast<int64_t>(clients_.size()) >= options_.config.max_clients)
-        return ResourceExhausted("{} clients are there already (service.max_clients)", clients_.size());
-      client = std::make_shared<Client>();
-      client->id = arguments.client_id != 0 ? arguments.client_id : NewId();
-      client->worker = arguments.worker;
-      client->start = arguments.client_id != 0 ? arguments.clock : max_clock_;
-      client->clock = client->start;
-      clients_[client->id] = client;
-      if (options_.journal != nullptr)
-        options_.journal->Joined(client->id, arguments.name, arguments.worker, client->start);
-      int64_t workers = 0;
-      for (const auto& [id, other] : clients_) workers += other->worker;
-      started_ = started_ || workers >= options_.workers;
-    }
-    client->name = arguments.name;
-    client->address = arguments.address;
-    client->heard = Clock::now();
-    client->session = NewId();
-    outcome.client_id = client->id;
-    outcome.session = client->session;
-    outcome.last_clock = client->clock;
-    outcome.applied = client->applied;
-    outcome.durable = client->durable;
-    outcome.samples = samples_;
-    Advance(&lock, &ready);
-  }
-  Dispatch(&ready);
-  return outcome;
-}
-
-std::string EngineImpl::DescribeDifference(const std::string& theirs) const {
-  size_t at = 0;
-  while (at < theirs.size() && at < layout_text_.size() && theirs[at] == layout_text_[at]) ++at;
-  const size_t from = at < 40 ? 0 : at - 40;
-  return fmt::format(
-      "the client's model is not the server's: '...{}...' there, '...{}...' here; use one configuration and "
-      "equal data for the features' transforms",
-      theirs.substr(std::min(from, theirs.size()), 120), layout_text_.substr(std::min(from, layout_text_.size()), 120));
-}
-
-uint64_t EngineImpl::NewId() {
-  // Not 0, which means none.
-  return (ids_() & 0x7fffffffffffffff) | 1;
-}
-
-bool EngineImpl::Heartbeat(uint64_t client, uint64_t* durable) {
-  std::lock_guard lock(mutex_);
-  const auto found = clients_.find(client);
-  if (found == clients_.end()) return false;
-  found->second->heard = Clock::now();
-  *durable = found->second->durable;
-  return true;
-}
-
-Status EngineImpl::Leave(uint64_t client) {
-  Ready ready;
-  {
-    std::unique_lock lock(mutex_);
-    const auto found = clients_.find(client);
-    if (found == clients_.end()) return Status::Ok();
-    Remove(&lock, found->second, false);
-    Advance(&lock, &ready);
-  }
-  Dispatch(&ready);
-  return Status::Ok();
-}
-
-AppliedBy EngineImpl::DropSilent(bool away) {
-  AppliedBy silent;
-  {
-    std::lock_guard lock(mutex_);
-    for (const auto& [id, client] : clients_) {
-      if (away) client->heard = Clock::now();
-      if (SecondsSince(client->heard) > options_.config.worker_timeout_s) silent.emplace_back(id, 0);
-    }
-  }
-  for (auto& [id, applied] : silent) applied = Drop(id).value_or(0);
-  return silent;
-}
-
-std::optional<uint64_t> EngineImpl::Drop(uint64_t id) {
-  Ready ready;
-  uint64_t applied = 0;
-  {
-    std::unique_lock lock(mutex_);
-    const auto found = clients_.find(id);
-    dropped_.insert(id);
-    if (found == clients_.end()) return std::nullopt;
-    const std::shared_ptr<Client> client = found->second;
-    applied = client->last_applied();
-    SLUICE_WARN("client {} ({}) is taken for lost after push {}", client->name, client->address, applied);
-    Remove(&lock, client, true);
-    Advance(&lock, &ready);
-  }
-  Dispatch(&ready);
-  return applied;
-}
-
-// Forgets a client: its batches are let go of, its input returned, and nobody waits for its clock.
-void EngineImpl::Remove(Lock* lock, std::shared_ptr<Client> client, bool lost) {
-  client->gone = true;
-  clients_.erase(client->id);
-  const auto returned = leases_.Return(client->id);
-  if (options_.journal != nullptr) {
-    for (const Lease& lease : returned) options_.journal->Returned(lease.id, lease.done);
-    options_.journal->Gone(client->id, client->last_applied(), lost);
-  }
-  std::vector<std::shared_ptr<Backend::Batch>> open;
-  for (auto& [clock, batch] : client->open) open.push_back(std::move(batch.rows));
-  client->open.clear();
-  LeaveRounds(client->id);
-  // Those that are being pushed are in the hands of their requests.
-  lock->unlock();
-  for (const auto& batch : open)
-    if (batch != nullptr) backend_->Release(*batch);
-  lock->lock();
-}
-
-Result<std::shared_ptr<Engine::Session>> EngineImpl::Open(uint64_t id, uint64_t session) {
-  std::lock_guard lock(mutex_);
-  const auto found = clients_.find(id);
-  if (found == clients_.end() || found->second->session != session)
-    return Status(StatusCode::kUnavailable, fmt::format("there is no client {} with session {}", id, session));
-  auto out = std::make_shared<Session>();
-  out->client = found->second;
-  out->number = session;
-  out->dictionary = KeyDictionary(options_.config.max_handles);
-  return out;
-}
-
-std::vector<ClientView> EngineImpl::Clients() const {
-  std::vector<ClientView> views;
-  std::lock_guard lock(mutex_);
-  for (const auto& [id, client] : clients_)
-    views.push_back({id, client->name, client->address, client->worker, client->clock, client->applied,
-                     static_cast<int64_t>(client->open.size()), client->handles, SecondsSince(client->heard)});
-  return views;
-}
-
-// ---- leases
-
-Status EngineImpl::OfferInput(uint64_t client, const InputPlan& plan) {
-  std::lock_guard lock(mutex_);
-  if (!clients_.contains(client)) return Unknown(client);
-  const bool first = leases_.plan().ranges == 0;
-  const Status status = leases_.Offer(plan);
-  if (status.ok() && first && options_.journal != nullptr) options_.journal->Offered(plan);
-  return status;
-}
-
-Result<LeaseReply> EngineImpl::AcquireLease(uint64_t client, std::span<const int64_t> held) {
-  std::lock_guard lock(mutex_);
-  if (!clients_.contains(client)) return Unknown(client);
-  auto reply = leases_.Acquire(client, held);
-  if (reply.ok() && reply->state == LeaseState::kGranted && options_.journal != nullptr)
-    options_.journal->Lent(reply->lease.id, client);
-  return reply;
-}
-
-Status EngineImpl::FinishLease(uint64_t client, int64_t lease) {
-  std::lock_guard lock(mutex_);
-  if (!clients_.contains(client)) return Unknown(client);
-  const int64_t samples = leases_.SamplesOf(lease);
-  const Status status = leases_.Finish(client, lease);
-  if (status.ok() && options_.journal != nullptr) options_.journal->Finished(lease, samples);
-  return status;
-}
-
-Status EngineImpl::Unknown(uint64_t client) const {
-  return Status(StatusCode::kUnavailable, fmt::format("client {} has not joined, or was taken for lost", client));
 }
 
 // ---- answers
@@ -399,7 +206,7 @@ bool EngineImpl::Push(Lock* lock, const WorkPtr& work, Ready* ready) {
     waiting_for_push_.push_back(work);
     return false;
   }
-  if (sequence > client.applied + kMaxAhead && !work->request.has(kGap)) {
+  if (sequence > client.applied + kMaxAhead) {
     Fail(work, InvalidArgument("push {} comes when {} were applied; too far ahead", sequence, client.applied), ready);
     return false;
   }
@@ -410,13 +217,6 @@ bool EngineImpl::Push(Lock* lock, const WorkPtr& work, Ready* ready) {
   if (closed_) {
     waiting_for_gate_.push_back(work);
     return false;
-  }
-  if (work->request.has(kGap) && sequence > client.applied + 1) {
-    counters_.lost_pushes.fetch_add(static_cast<int64_t>(sequence - 1 - client.applied), std::memory_order_relaxed);
-    SLUICE_WARN("client {}: pushes {} to {} are lost", client.name, client.applied + 1, sequence - 1);
-    client.applied = sequence - 1;
-    client.ahead.erase(client.ahead.begin(), client.ahead.upper_bound(client.applied));
-    client.clock = std::max(client.clock, header.push_clock - 1);
   }
   if (options_.staleness != 0) return ApplyOwnStep(lock, work, ready);
   PushToRound(work, ready);
@@ -498,7 +298,7 @@ void EngineImpl::ApplyPush(Work* work, const std::shared_ptr<Backend::Batch>& op
 }
 
 void EngineImpl::MarkApplied(Client* client, uint64_t sequence, int64_t clock) {
-  client->ahead.insert(sequence);
+  if (sequence > client->applied) client->ahead.insert(sequence);
   while (!client->ahead.empty() && *client->ahead.begin() == client->applied + 1) {
     ++client->applied;
     client->ahead.erase(client->ahead.begin());

@@ -46,7 +46,17 @@ struct ServiceState {
   std::vector<Client> clients;
   std::vector<uint64_t> dropped;  // taken for lost
   int64_t lost_pushes = 0;        // that nobody will send again
+  int64_t generation = 0;         // how often the servers went back to a checkpoint, all together
+  uint64_t cut = 0;               // number of the cut
   LeaseBook leases;
+
+  // What the journal adds, and no checkpoint holds: pushes lost since the cut (of lost_pushes), and clients taken for
+  // lost since, with their last applied pushes.
+  int64_t lost_since = 0;
+  std::vector<std::pair<uint64_t, uint64_t>> dropped_since;
+
+  // Another generation begins with this state: nobody of the one before comes back.
+  void BeginGeneration(int64_t number);
 
   std::string ToJson() const;
   static Result<ServiceState> FromJson(const std::string& text);
@@ -60,13 +70,17 @@ struct JoinArguments {
   std::string layout;
   int servers = 1, server = 0;  // as the client sees them
   uint64_t client_id = 0;       // 0: new, at the first server
-  int64_t clock = 0;            // with client_id: its clocks begin after this one
+  int64_t clock = 0;            // with client_id: no batch up to this clock will be pushed (again)
+  bool begins = false;          // it has pushed nothing yet: its clocks begin where this server is, if that is later
+  int64_t generation = 0;       // with client_id: of the servers when it joined the first one
+  uint64_t first_sequence = 0;  // of the pushes that it can still send; those before it that are missing are lost
 };
 struct JoinOutcome {
   uint64_t client_id = 0, session = 0;
   int64_t last_clock = 0;
   uint64_t applied = 0, durable = 0;
   int64_t samples = 0;
+  int64_t lost = 0;  // pushes, by this join
   bool known = false;
 };
 
@@ -112,13 +126,14 @@ class Engine {
   // False: no such client (any more).
   virtual bool Heartbeat(uint64_t client, uint64_t* durable) = 0;
   virtual Status Leave(uint64_t client) = 0;
-  // Those that were silent for worker_timeout_s, with their last applied pushes; they are dropped. The first server
-  // asks and tells the others. `away`: this process itself did not run for a while, so that nobody was heard; nobody is
-  // dropped.
-  virtual AppliedBy DropSilent(bool away) = 0;
-  // Nobody waits for the client any more, and its pushes are refused. The number of its last applied push; nothing
-  // where the client is not known.
+  // Clients that are lost since the last call, with their last applied pushes: those whose place another took, and
+  // those that were silent for worker_timeout_s, which are dropped. The first server asks and tells the others. `away`:
+  // this process itself did not run for a while, so that nobody was heard; nobody is dropped.
+  virtual AppliedBy TakeLost(bool away) = 0;
+  // Nobody waits for the client any more, and its pushes are refused. The number of its last applied push, also where
+  // it was dropped before; nothing where the client is not known.
   virtual std::optional<uint64_t> Drop(uint64_t client) = 0;
+  virtual bool WasDropped(uint64_t client) const = 0;
 
   // ---- requests
 
@@ -139,7 +154,8 @@ class Engine {
   // ---- cuts: pushes are held back, those of the cut let in, and the tables put at rest
   // REQUIRES: one cut at a time, BeginCut, ReachCut, AtRest, EndCut.
 
-  virtual AppliedBy BeginCut() = 0;
+  // `cut`: its number, which the state of the cut keeps.
+  virtual AppliedBy BeginCut(uint64_t cut) = 0;
   // Waits until the pushes up to those of `upto` have been applied. Those that did not come are returned.
   virtual AppliedBy ReachCut(const AppliedBy& upto, double timeout_s) = 0;
   // Calls body(state of the cut) with nothing else under way; then everything goes on.
@@ -148,6 +164,14 @@ class Engine {
   virtual void EndCut(bool committed) = 0;
   // Ends a cut that began longer ago and whose coordinator is gone, so that pushes are not held for ever.
   virtual void EndStaleCut(double age_s) = 0;
+
+  // ---- what failures have cost
+
+  int64_t generation() const { return generation_; }
+  // More is lost since the last checkpoint than max_lost_pushes: the servers are to go back to it.
+  virtual bool LostTooMuch() const = 0;
+  // kUnavailable: a checkpoint would hold a loss that is not settled. The first server asks.
+  virtual Status MayCut() const = 0;
 
   // ---- for people
 
@@ -159,6 +183,12 @@ class Engine {
   virtual std::vector<ClientView> Clients() const = 0;
   virtual Counters& counters() = 0;
   virtual Backend& backend() = 0;
+
+ protected:
+  explicit Engine(int64_t generation) : generation_(generation) {}
+
+ private:
+  const int64_t generation_;
 };
 
 // What servers and clients compare when a client joins.

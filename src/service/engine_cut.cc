@@ -5,12 +5,14 @@
 
 #include "base/log.h"
 #include "service/engine_impl.h"
+#include "service/journal.h"
 
 namespace sluice::service {
 
-AppliedBy EngineImpl::BeginCut() {
+AppliedBy EngineImpl::BeginCut(uint64_t cut) {
   std::unique_lock lock(mutex_);
   cutting_ = true;
+  cut_ = cut;
   cut_begin_ = Clock::now();
   for (auto& [id, client] : clients_) client->cut = 0;  // every push is held from now on
   // Pushes under way come to their end. Those that a round has taken wait for others, which are held: they are after
@@ -41,8 +43,11 @@ AppliedBy EngineImpl::ReachCut(const AppliedBy& upto, double timeout_s) {
   const auto missing = [&] {
     AppliedBy out;
     for (const auto& [id, sequence] : upto) {
-      const auto found = clients_.find(id);
-      if (found != clients_.end() && found->second->applied < sequence) out.emplace_back(id, found->second->applied);
+      if (const auto found = clients_.find(id); found != clients_.end()) {
+        if (found->second->applied < sequence) out.emplace_back(id, found->second->applied);
+      } else if (const auto gone = dropped_.find(id); gone != dropped_.end() && gone->second < sequence) {
+        out.emplace_back(id, gone->second);
+      }
     }
     return out;
   };
@@ -58,11 +63,16 @@ Status EngineImpl::AtRest(const std::function<Status(const ServiceState&)>& body
     changed_.wait(lock, [&] { return !closed_; });
     closed_ = true;
     changed_.wait(lock, [&] { return running_ == 0; });
-    state.step = step_;
+    // Rows of the round that is next may have been resolved; its step is after the cut.
+    state.step = options_.staleness == 0 ? round_clock_ : step_;
     state.samples = samples_;
     state.leases = leases_;
     state.lost_pushes = counters_.lost_pushes;
-    state.dropped.assign(dropped_.begin(), dropped_.end());
+    state.generation = generation();
+    state.cut = cut_;
+    for (const auto& [id, applied] : dropped_) state.dropped.push_back(id);
+    lost_in_cut_ = Losses();
+    if (options_.journal != nullptr) options_.journal->Cut(cut_);
     for (const auto& [id, client] : clients_) {
       // A push that overtook one that never came counts, and the missing one is lost: none is applied twice.
       const uint64_t applied = client->last_applied();
@@ -88,6 +98,7 @@ void EngineImpl::EndCut(bool committed) {
     std::unique_lock lock(mutex_);
     cutting_ = false;
     if (committed) {
+      lost_before_ = lost_in_cut_;
       for (auto& [id, client] : clients_) {
         client->durable = std::max(client->durable, client->cut);
         client->durable_hint.store(client->durable, std::memory_order_relaxed);

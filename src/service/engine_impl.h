@@ -2,6 +2,7 @@
 
 // The engine's state, for engine*.cc alone.
 
+#include <algorithm>
 #include <atomic>
 #include <condition_variable>
 #include <deque>
@@ -34,6 +35,8 @@ struct ServiceClient {
   int64_t start = 0, clock = 0;
   uint64_t applied = 0;  // all pushes up to this one
   uint64_t last_applied() const { return ahead.empty() ? applied : *ahead.rbegin(); }
+  // With those that will be applied, whatever becomes of the client.
+  uint64_t last_taken() const { return in_hand.empty() ? last_applied() : std::max(last_applied(), *in_hand.rbegin()); }
   std::set<uint64_t> ahead;    // and these
   std::set<uint64_t> in_hand;  // taken, not yet applied
   uint64_t durable = 0, cut = 0;
@@ -71,8 +74,9 @@ class EngineImpl final : public Engine {
   Result<JoinOutcome> Join(const JoinArguments& arguments) override;
   bool Heartbeat(uint64_t client, uint64_t* durable) override;
   Status Leave(uint64_t client) override;
-  AppliedBy DropSilent(bool away) override;
+  AppliedBy TakeLost(bool away) override;
   std::optional<uint64_t> Drop(uint64_t client) override;
+  bool WasDropped(uint64_t client) const override;
   Result<std::shared_ptr<Session>> Open(uint64_t client, uint64_t session) override;
   std::shared_ptr<Work> Prepare(const std::shared_ptr<Session>& session, Message message, Answer answer) override;
   void Run(const std::shared_ptr<Work>& work) override;
@@ -80,11 +84,13 @@ class EngineImpl final : public Engine {
   Status OfferInput(uint64_t client, const InputPlan& plan) override;
   Result<LeaseReply> AcquireLease(uint64_t client, std::span<const int64_t> held) override;
   Status FinishLease(uint64_t client, int64_t lease) override;
-  AppliedBy BeginCut() override;
+  AppliedBy BeginCut(uint64_t cut) override;
   AppliedBy ReachCut(const AppliedBy& upto, double timeout_s) override;
   Status AtRest(const std::function<Status(const ServiceState&)>& body) override;
   void EndCut(bool committed) override;
   void EndStaleCut(double age_s) override;
+  bool LostTooMuch() const override;
+  Status MayCut() const override;
   int64_t step() const override;
   int64_t samples() const override;
   int64_t missing_samples() const override;
@@ -125,6 +131,10 @@ class EngineImpl final : public Engine {
   std::string DescribeDifference(const std::string& theirs) const;
   Status Unknown(uint64_t client) const;
   void Remove(Lock* lock, std::shared_ptr<Client> client, bool lost);
+  Status CheckReturning(const JoinArguments& arguments) const;
+  void TakePlace(Lock* lock, const std::string& name);
+  int64_t Lose(Client* client, uint64_t upto);
+  int64_t Losses() const;
 
   void Fail(const WorkPtr& work, Status status, Ready* ready) { ready->failed.emplace_back(work, std::move(status)); }
   void AnswerFailure(Work* work, const Status& status);
@@ -164,6 +174,7 @@ class EngineImpl final : public Engine {
   void LeaveRounds(uint64_t client);
   void FailRounds(Ready* ready);
   int64_t RoundsOf(uint64_t client) const;
+  bool IsAwaited(uint64_t client) const;
 
   const std::unique_ptr<Backend> backend_;
   const ModelLayout layout_;
@@ -177,7 +188,10 @@ class EngineImpl final : public Engine {
   std::condition_variable changed_;
   std::mt19937_64 ids_{std::random_device{}()};
   std::map<uint64_t, std::shared_ptr<Client>> clients_;
-  std::set<uint64_t> dropped_;
+  std::map<uint64_t, uint64_t> dropped_;       // clients taken for lost, with their last applied pushes where known
+  AppliedBy lost_;                             // of these, what TakeLost has to tell
+  int64_t lost_in_cut_ = 0, lost_before_ = 0;  // losses at the cut, and at the last one that was committed
+  bool lost_unknown_ = false;                  // a lost client's pushes are lost, and nobody knows how many
   LeaseBook leases_;
   // Workers that come before begin with the same clock, whoever was first to ask for a batch.
   bool started_ = false;  // with a bound: all expected workers have been there
@@ -192,6 +206,7 @@ class EngineImpl final : public Engine {
   int64_t running_ = 0;
   bool closed_ = false;
   bool cutting_ = false;
+  uint64_t cut_ = 0;
   Clock::time_point cut_begin_;
   std::deque<WorkPtr> waiting_for_gate_, waiting_for_push_, waiting_for_clock_, held_;
 

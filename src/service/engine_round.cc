@@ -14,6 +14,13 @@ int64_t EngineImpl::RoundsOf(uint64_t client) const {
   });
 }
 
+// Whether somebody has named keys of a clock that the client has not. Workers that end their ranges together are not
+// awaited: the next clock is nobody's before all of them have a range again.
+bool EngineImpl::IsAwaited(uint64_t client) const {
+  return std::any_of(rounds_.upper_bound(round_clock_), rounds_.end(),
+                     [&](const auto& round) { return !round.second->parts.contains(client); });
+}
+
 // A pull waits in its round until every worker has named its keys and the round before is done.
 void EngineImpl::JoinRound(const WorkPtr& work, Ready* ready) {
   const auto& client = work->session->client;
@@ -122,15 +129,17 @@ bool EngineImpl::StepRound(Lock* lock, Ready* ready) {
   }
   if (!any_member && (round == nullptr || round->parts.empty())) {
     // Nobody has a batch of this clock: workers whose pushes of it are lost, or that came later, pass it by.
-    const bool passed =
-        std::any_of(clients_.begin(), clients_.end(), [](const auto& entry) { return entry.second->worker; });
-    if (!passed) return false;
+    int64_t to = INT64_MAX;
+    for (const auto& [id, client] : clients_)
+      if (client->worker) to = std::min(to, std::max(client->start, client->clock));
+    if (to == INT64_MAX) return false;
     if (round != nullptr) {
       for (const auto& batch : round->segments) backend_->Release(*batch);
       rounds_.erase(clock);
     }
-    round_clock_ = clock;
-    step_ = std::max(step_, clock);
+    if (const auto next = rounds_.upper_bound(clock); next != rounds_.end()) to = std::min(to, next->first - 1);
+    round_clock_ = std::max(clock, to);
+    step_ = std::max(step_, round_clock_);
     return true;
   }
   if (round == nullptr) return false;
@@ -140,7 +149,8 @@ bool EngineImpl::StepRound(Lock* lock, Ready* ready) {
     if (part->has_keys && part->segment < 0) unplaced.push_back(part);
     if (part->pull != nullptr && part->segment >= 0) pulls.push_back(part);
     any_push = any_push || part->push != nullptr;
-    if (part->push != nullptr && cutting_) in_cut = in_cut && part->push->request.header.sequence <= part->client->cut;
+    if (part->push != nullptr && cutting_ && !part->client->gone)
+      in_cut = in_cut && part->push->request.header.sequence <= part->client->cut;
   }
   if (!unplaced.empty() && (all_named || !round->segments.empty())) {
     PlaceParts(lock, round.get(), clock, std::move(unplaced), ready);

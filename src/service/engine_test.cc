@@ -131,7 +131,7 @@ void PushUnderLoad(int64_t staleness, int clients, int steps) {
   while (running > 0) {
     (void)engine->Clients();
     (void)engine->backend().Report();
-    const AppliedBy applied = engine->BeginCut();
+    const AppliedBy applied = engine->BeginCut(7);
     EXPECT_TRUE(engine->ReachCut(applied, 5).empty());
     const Status status = engine->AtRest([&](const ServiceState& state) {
       // The model at rest holds the pushes that the state counts, whole: parameters began at 1, a push takes 0.5.
@@ -140,6 +140,8 @@ void PushUnderLoad(int64_t staleness, int clients, int steps) {
       for (const double value : model.values) EXPECT_EQ(value, model.values[0]);
       if (staleness != 0) {
         EXPECT_EQ(static_cast<int64_t>(pushes) * 10, state.samples);
+      } else {
+        EXPECT_EQ(static_cast<int64_t>(pushes), state.step);
       }
       return Status::Ok();
     });
@@ -188,6 +190,93 @@ TEST(EngineTest, RoundsThatNobodyHasABatchOfArePassedBy) {
   EXPECT_EQ(engine->step(), 10);
 }
 
+JoinArguments Returning(const EngineClient& client, const TestModel<double>& model, int64_t clock,
+                        uint64_t first_sequence) {
+  JoinArguments arguments{"worker-0", "here", true, LayoutText(model.layout), 1, 0, client.id(), clock};
+  arguments.first_sequence = first_sequence;
+  return arguments;
+}
+
+// What a client cannot send again is lost: nobody waits for it, and it is counted.
+TEST(EngineTest, PushesThatAClientHasNotKeptAreLost) {
+  TestModel<double> model;
+  EngineOptions options = TestEngine(0, 1);
+  options.config.max_lost_pushes = 4;
+  const auto engine = Engine::Make(model.MakeBackendOf(), model.layout, options);
+  EngineClient client(engine.get(), model, "worker-0");
+  ASSERT_TRUE(client.Step(SharedKeys(3), 1).ok());
+  EXPECT_EQ(engine->Join(Returning(client, model, 1, 2))->lost, 0);
+  EXPECT_EQ(engine->Join(Returning(client, model, 5, 6))->lost, 4);
+  EXPECT_EQ(engine->counters().lost_pushes.load(), 4);
+  EXPECT_EQ(engine->step(), 5);
+  EXPECT_FALSE(engine->LostTooMuch());
+  EXPECT_TRUE(engine->MayCut().ok());
+  // A checkpoint settles what was lost before it.
+  (void)engine->BeginCut(1);
+  EXPECT_TRUE(engine
+                  ->AtRest([&](const ServiceState& state) {
+                    EXPECT_EQ(state.lost_pushes, 4);
+                    EXPECT_EQ(state.cut, 1u);
+                    return Status::Ok();
+                  })
+                  .ok());
+  engine->EndCut(true);
+  EXPECT_EQ(engine->Join(Returning(client, model, 8, 9))->lost, 3);
+  EXPECT_FALSE(engine->LostTooMuch());
+  EXPECT_EQ(engine->Join(Returning(client, model, 10, 11))->lost, 2);
+  EXPECT_TRUE(engine->LostTooMuch());
+  EXPECT_EQ(engine->MayCut().code(), StatusCode::kUnavailable);
+}
+
+TEST(EngineTest, AWorkerThatIsStartedAgainTakesItsOwnPlace) {
+  TestModel<double> model;
+  const auto engine = Engine::Make(model.MakeBackendOf(), model.layout, TestEngine(0, 1));
+  EngineClient former(engine.get(), model, "worker-0");
+  ASSERT_TRUE(former.Step(SharedKeys(3), 1).ok());
+  EngineClient client(engine.get(), model, "worker-0");
+  ASSERT_TRUE(client.Step(SharedKeys(3), 1).ok());  // nobody waits for the former one
+  EXPECT_EQ(former.Step(SharedKeys(3), 1).code(), StatusCode::kUnavailable);
+  EXPECT_EQ(engine->TakeLost(false), (AppliedBy{{former.id(), 1}}));
+  EXPECT_TRUE(engine->TakeLost(false).empty());
+  EXPECT_TRUE(engine->WasDropped(former.id()));
+  EXPECT_EQ(engine->Drop(former.id()), std::optional<uint64_t>(1));
+  // Two processes with one name do not drive each other out for ever.
+  EXPECT_EQ(engine->Join(Returning(former, model, 1, 2)).status().code(), StatusCode::kInvalidArgument);
+}
+
+TEST(EngineTest, ClientsOfAnotherGenerationAreToldSo) {
+  TestModel<double> model;
+  ServiceState state;
+  state.generation = 2;
+  const auto engine = Engine::Make(model.MakeBackendOf(), model.layout, TestEngine(), std::move(state));
+  EngineClient client(engine.get(), model, "worker-0");
+  JoinArguments arguments = Returning(client, model, 0, 1);
+  arguments.generation = 1;
+  EXPECT_EQ(engine->Join(arguments).status().code(), StatusCode::kCancelled);
+  arguments.generation = 3;  // this server is behind
+  EXPECT_EQ(engine->Join(arguments).status().code(), StatusCode::kUnavailable);
+  arguments.generation = 2;
+  EXPECT_TRUE(engine->Join(arguments).ok());
+}
+
+// The first server's checkpoint is older than what the worker told it of its input; the worker does not come back.
+TEST(EngineTest, InputThatWasTrainedOnAndForgottenAsksForAWayBack) {
+  TestModel<double> model;
+  ServiceState state;
+  ASSERT_TRUE(state.leases.Offer({2, 1, 9}).ok());
+  state.clients = {{5, "worker-0", true, 1, 1, 0}, {6, "worker-1", true, 1, 1, 0}};
+  state.leases.RecoverLent(0, 5);
+  state.leases.RecoverFinished(0, 40);
+  const auto engine = Engine::Make(model.MakeBackendOf(), model.layout, TestEngine(), std::move(state));
+  EXPECT_EQ(engine->missing_samples(), 40);
+  EXPECT_EQ(engine->MayCut().code(), StatusCode::kUnavailable);
+  EXPECT_FALSE(engine->LostTooMuch());  // it may yet come
+  engine->Drop(6);
+  EXPECT_FALSE(engine->LostTooMuch());
+  engine->Drop(5);
+  EXPECT_TRUE(engine->LostTooMuch());
+}
+
 TEST(EngineTest, AServerThatWasStoppedItselfDropsNobody) {
   TestModel<double> model;
   EngineOptions options = TestEngine(-1);
@@ -195,11 +284,11 @@ TEST(EngineTest, AServerThatWasStoppedItselfDropsNobody) {
   const auto engine = Engine::Make(model.MakeBackendOf(), model.layout, options);
   EngineClient client(engine.get(), model, "worker-0");
   std::this_thread::sleep_for(std::chrono::milliseconds(200));
-  EXPECT_TRUE(engine->DropSilent(true).empty());
-  EXPECT_TRUE(engine->DropSilent(false).empty());  // heard of as of the check before
+  EXPECT_TRUE(engine->TakeLost(true).empty());
+  EXPECT_TRUE(engine->TakeLost(false).empty());  // heard of as of the check before
   ASSERT_TRUE(client.Step(SharedKeys(3), 1).ok());
   std::this_thread::sleep_for(std::chrono::milliseconds(200));
-  const AppliedBy lost = engine->DropSilent(false);
+  const AppliedBy lost = engine->TakeLost(false);
   ASSERT_EQ(lost.size(), 1u);
   EXPECT_EQ(lost[0], std::make_pair(client.id(), uint64_t{1}));
   EXPECT_EQ(client.Step(SharedKeys(3), 1).code(), StatusCode::kUnavailable);

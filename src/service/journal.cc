@@ -22,6 +22,10 @@ Result<std::unique_ptr<Journal>> Journal::Open(const std::string& path) {
   return journal;
 }
 
+Status Journal::Begin(const std::string& path, int64_t generation) {
+  return WriteFileAtomically(path, Json{"generation", generation}.dump() + "\n");
+}
+
 void Journal::Write(const std::string& line) {
   std::lock_guard lock(mutex_);
   if (failed_) return;
@@ -42,6 +46,7 @@ void Journal::Offered(const InputPlan& plan) {
 void Journal::Lent(int64_t lease, uint64_t client) { Write(Json{"lent", lease, client}.dump()); }
 void Journal::Finished(int64_t lease, int64_t samples) { Write(Json{"finished", lease, samples}.dump()); }
 void Journal::Returned(int64_t lease, int64_t samples) { Write(Json{"returned", lease, samples}.dump()); }
+void Journal::Cut(uint64_t cut) { Write(Json{"cut", cut}.dump()); }
 void Journal::Gone(uint64_t client, uint64_t applied, bool lost) { Write(Json{"gone", client, applied, lost}.dump()); }
 
 namespace {
@@ -56,17 +61,20 @@ void RecoverGone(uint64_t client, uint64_t applied, bool lost, ServiceState* sta
   const auto found =
       std::find_if(state->clients.begin(), state->clients.end(), [&](const auto& c) { return c.id == client; });
   if (found != state->clients.end()) {
-    // One that the checkpoint did not know may have been gone before it: what it had pushed is then in the checkpoint.
-    if (found->applied > 0 && applied > found->applied) {
+    if (applied > found->applied) {
       const uint64_t pushes = applied - found->applied;
       state->lost_pushes += static_cast<int64_t>(pushes);
+      state->lost_since += static_cast<int64_t>(pushes);
       SLUICE_WARN("{} pushes of client {} are lost: it is gone, and they are not in the checkpoint", pushes,
                   found->name);
     }
     state->clients.erase(found);
   }
-  if (lost && std::find(state->dropped.begin(), state->dropped.end(), client) == state->dropped.end())
+  state->leases.Forgive(client);
+  if (!lost) return;
+  if (std::find(state->dropped.begin(), state->dropped.end(), client) == state->dropped.end())
     state->dropped.push_back(client);
+  state->dropped_since.emplace_back(client, applied);
 }
 
 Status RecoverLine(const Json& line, ServiceState* state) {
@@ -76,6 +84,11 @@ Status RecoverLine(const Json& line, ServiceState* state) {
     RecoverJoined({line.at(1), line.at(2), line.at(3), 0, line.at(4), line.at(4)}, state);
     return Status::Ok();
   }
+  if (what == "generation") {
+    if (const int64_t number = line.at(1); number > state->generation) state->BeginGeneration(number);
+    return Status::Ok();
+  }
+  if (what == "cut") return Status::Ok();
   if (what == "offered") return leases.Offer({line.at(1), line.at(2), line.at(3)});
   if (what == "lent")
     leases.RecoverLent(line.at(1), line.at(2));
@@ -96,18 +109,24 @@ Status RecoverFromJournal(const std::string& path, ServiceState* state) {
   auto text = ReadWholeFile(path);
   if (!text.ok()) return text.status().code() == StatusCode::kNotFound ? Status::Ok() : text.status();
   std::istringstream stream(*text);
+  std::vector<std::pair<int64_t, Json>> lines;  // by number
   int64_t number = 0;
+  size_t begin = 0;  // after the line of the checkpoint's cut
   for (std::string line; std::getline(stream, line);) {
     ++number;
-    const Json json = Json::parse(line, nullptr, false);
+    Json json = Json::parse(line, nullptr, false);
     if (json.is_discarded() || !json.is_array() || json.empty()) continue;  // torn
+    lines.emplace_back(number, std::move(json));
+    if (state->cut != 0 && lines.back().second == Json{"cut", state->cut}) begin = lines.size();
+  }
+  for (size_t i = begin; i < lines.size(); ++i) {
     Status status;
     try {
-      status = RecoverLine(json, state);
+      status = RecoverLine(lines[i].second, state);
     } catch (const Json::exception& error) {
       status = DataLoss("{}", error.what());
     }
-    if (!status.ok()) return status.WithContext(fmt::format("{}, line {}", path, number));
+    if (!status.ok()) return status.WithContext(fmt::format("{}, line {}", path, lines[i].first));
   }
   return Status::Ok();
 }

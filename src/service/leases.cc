@@ -76,8 +76,13 @@ Status LeaseBook::Advance(uint64_t client, const LeaseShares& shares) {
   for (size_t i = 0; i < shares.size(); ++i)
     if (shares[i].lease >= 0) SLUICE_RETURN_IF_ERROR(Find(client, shares[i].lease, &ranges[i]));
   for (size_t i = 0; i < shares.size(); ++i) {
+    if (shares[i].lease < 0) continue;
     RangeState* const range = ranges[i];
-    if (range == nullptr || range->done) continue;
+    if (range == nullptr || range->done) {
+      const auto owed = owed_.find(client);
+      if (owed != owed_.end() && (owed->second -= shares[i].samples) <= 0) owed_.erase(owed);
+      continue;
+    }
     range->holder = client;
     range->samples += shares[i].samples;
   }
@@ -112,6 +117,17 @@ std::vector<Lease> LeaseBook::Return(uint64_t client) {
   return leases;
 }
 
+int64_t LeaseBook::OwedBy(uint64_t client) const {
+  const auto found = owed_.find(client);
+  return found != owed_.end() ? found->second : 0;
+}
+
+void LeaseBook::ReturnAll() {
+  for (RangeState& range : ranges_) range.holder = kNobody;
+  first_free_ = 0;
+  owed_.clear();
+}
+
 int64_t LeaseBook::SamplesOf(int64_t lease) const {
   if (!settled() || lease < 0 || lease / plan_.ranges != epoch_) return 0;
   return ranges_[static_cast<size_t>(lease % plan_.ranges)].samples;
@@ -137,6 +153,7 @@ void LeaseBook::RecoverLent(int64_t lease, uint64_t client) {
 void LeaseBook::RecoverFinished(int64_t lease, int64_t samples) {
   RangeState* const range = Unfinished(lease);
   if (range == nullptr) return;
+  if (samples > range->samples && range->holder != kNobody) owed_[range->holder] += samples - range->samples;
   range->samples = std::max(range->samples, samples);
   End(range);
 }

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <span>
 #include <string>
 #include <vector>
@@ -36,6 +37,14 @@ class LeaseBook {
   int64_t SamplesOf(int64_t lease) const;
   // Samples that were pushed of all ranges, finished or begun, according to those who pushed them.
   int64_t claimed_samples() const;
+  // Samples of ranges that the client had finished after the checkpoint that this book is of, and whose pushes it has
+  // not sent again: 0 where no server was restarted.
+  int64_t OwedBy(uint64_t client) const;
+  bool anyone_owes() const { return !owed_.empty(); }
+  // It will not send them.
+  void Forgive(uint64_t client) { owed_.erase(client); }
+  // Nobody holds a range any more.
+  void ReturnAll();
 
   // What became of leases after the checkpoint that this book is of: in the order in which it happened, from any time
   // before the checkpoint on. Leases of finished ranges and of earlier epochs are passed over.
@@ -63,9 +72,10 @@ class LeaseBook {
   InputPlan plan_;
   int64_t epoch_ = 0;
   int64_t done_in_epoch_ = 0;
-  int64_t finished_samples_ = 0;    // of the ranges that are done
-  int64_t first_free_ = 0;          // no free range before it
-  std::vector<RangeState> ranges_;  // of the epoch
+  int64_t finished_samples_ = 0;      // of the ranges that are done
+  int64_t first_free_ = 0;            // no free range before it
+  std::vector<RangeState> ranges_;    // of the epoch
+  std::map<uint64_t, int64_t> owed_;  // by client, > 0
 };
 
 }  // namespace sluice::service

@@ -99,7 +99,11 @@ TEST(LeaseBookTest, TakesUpWhatHappenedAfterTheCheckpoint) {
   };
   finish_and_return(&old);
   EXPECT_EQ(old.claimed_samples(), 37);
-  ASSERT_TRUE(old.Advance(1, {{{a.id, 20}}}).ok());  // pushes that are sent again
+  EXPECT_EQ(old.OwedBy(1), 20);
+  ASSERT_TRUE(old.Advance(1, {{{a.id, 5}}}).ok());  // pushes that are sent again
+  EXPECT_EQ(old.OwedBy(1), 15);
+  ASSERT_TRUE(old.Advance(1, {{{a.id, 15}}}).ok());
+  EXPECT_FALSE(old.anyone_owes());
   EXPECT_EQ(old.claimed_samples(), 37);
   ASSERT_TRUE(old.Advance(1, {{{2, 5}}}).ok());
   EXPECT_FALSE(old.Advance(2, {{{b.id, 5}}}).ok());

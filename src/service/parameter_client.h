@@ -119,6 +119,7 @@ enum class LeaseState {
   kGranted,
   kWait,      // all ranges are lent; one may come back: ask again
   kFinished,  // every range of every epoch is done
+  kAwaited,   // as kWait, and others hold a range and wait for this worker's next batch (s = 0)
 };
 inline constexpr int kMaxHeldLeases = 64;
 struct LeaseReply {
@@ -197,6 +198,10 @@ class ParameterClient {
   virtual Status AwaitCheckpoint(double timeout_s) = 0;
   // This worker is done: nobody waits for its clock any more. Flushes first.
   virtual Status Leave() = 0;
+
+  // Calls fail because the servers do not know this client any more: they went back to a checkpoint, or took it for
+  // lost. One that connects anew is welcome, and begins where the input stands now.
+  virtual bool outlived() const = 0;
 
   virtual ClientStats stats() const = 0;
 };

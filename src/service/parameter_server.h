@@ -55,6 +55,8 @@ class ParameterServer {
   virtual Result<std::string> Checkpoint() = 0;
   // Checkpoints that this server took part in.
   virtual int64_t checkpoints() const = 0;
+  // Not 0: a failure lost too much, and this server is to go back to the newest checkpoint, as this generation.
+  virtual int64_t going_back() const = 0;
   // Health checks say no, clients that ask are told to come back, requests under way come to their end, then the port
   // closes. At most `grace_s`.
   virtual void Shutdown(double grace_s) = 0;

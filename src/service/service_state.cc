@@ -8,6 +8,8 @@ using Json = nlohmann::json;
 
 std::string ServiceState::ToJson() const {
   Json json = {{"format", 1},
+               {"generation", generation},
+               {"cut", cut},
                {"step", step},
                {"samples", samples},
                {"dropped", dropped},
@@ -29,6 +31,8 @@ Result<ServiceState> ServiceState::FromJson(const std::string& text) {
   try {
     const Json json = Json::parse(text);
     if (json.at("format") != 1) return DataLoss("service state: format {} is not known", json.at("format").dump());
+    state.generation = json.value("generation", int64_t{0});
+    state.cut = json.value("cut", uint64_t{0});
     state.step = json.at("step");
     state.samples = json.at("samples");
     state.lost_pushes = json.at("lost_pushes");
@@ -41,6 +45,13 @@ Result<ServiceState> ServiceState::FromJson(const std::string& text) {
     return DataLoss("service state: {}", error.what());
   }
   return state;
+}
+
+void ServiceState::BeginGeneration(int64_t number) {
+  generation = number;
+  clients.clear();
+  dropped.clear();
+  leases.ReturnAll();
 }
 
 std::string LayoutText(const ModelLayout& layout) {

@@ -206,6 +206,62 @@ TEST_F(ServiceTest, ASilentWorkerIsTakenForLostAndItsInputLentAnew) {
   EXPECT_EQ(silent->Pull(batch.pull(1)).Wait().code(), StatusCode::kUnavailable);
 }
 
+// One server came back from an older checkpoint, and has not caught up.
+TEST_F(ServiceTest, AWorkerBeginsAtTheLatestClockOfAllServers) {
+  for (const int behind : {0, 1}) {
+    TestModel<double> models[2];
+    std::vector<std::unique_ptr<ParameterServer>> servers;
+    std::vector<std::string> addresses;
+    for (int s = 0; s < 2; ++s) {
+      EngineOptions options = TestEngine(0);
+      options.server = s;
+      options.servers = 2;
+      ServiceState state;
+      state.step = s == behind ? 3 : 9;
+      ServerOptions server;
+      server.servers.resize(2);
+      auto started = ParameterServer::Start(models[s].MakeBackendOf(s, 2), models[s].layout, options, std::move(state),
+                                            server, {});
+      ASSERT_TRUE(started.ok()) << started.status().message();
+      servers.push_back(std::move(started).value());
+      addresses.push_back(servers.back()->address());
+    }
+    const auto client = ParameterClient<double>::Connect(TestClient(addresses), models[0].layout);
+    ASSERT_TRUE(client.ok()) << client.status().message();
+    ASSERT_EQ(client.value()->info().last_clock, 9) << behind;
+    TestBatch<double> batch(models[0].layout, TestKeys(1, 5));
+    ASSERT_TRUE(client.value()->Pull(batch.pull(10)).Wait().ok());
+    ASSERT_TRUE(client.value()->Push(batch.push(10)).Wait().ok());
+    for (const auto& server : servers) EXPECT_EQ(server->engine().step(), 10);
+    EXPECT_TRUE(client.value()->Leave().ok());
+  }
+}
+
+// Takes the place of servers that went back to a checkpoint: the same address, another generation.
+TEST_F(ServiceTest, AClientOutlivesServersThatWentBack) {
+  TestModel<double> model;
+  ServerOptions options;
+  auto server = ParameterServer::Start(model.MakeBackendOf(), model.layout, TestEngine(), {}, options, {});
+  ASSERT_TRUE(server.ok());
+  options.listen = server.value()->address();
+  const auto client = ParameterClient<double>::Connect(TestClient({options.listen}), model.layout);
+  ASSERT_TRUE(client.ok());
+  TestBatch<double> batch(model.layout, TestKeys(1, 5));
+  ASSERT_TRUE(client.value()->Pull(batch.pull(1)).Wait().ok());
+  EXPECT_FALSE(client.value()->outlived());
+  server.value().reset();
+  TestModel<double> before;
+  ServiceState state;
+  state.generation = 1;
+  server = ParameterServer::Start(before.MakeBackendOf(), before.layout, TestEngine(), std::move(state), options, {});
+  ASSERT_TRUE(server.ok()) << server.status().message();
+  EXPECT_EQ(client.value()->Push(batch.push(1)).Wait().code(), StatusCode::kUnavailable);
+  EXPECT_TRUE(client.value()->outlived());
+  EXPECT_EQ(server.value()->engine().counters().pushes.load(), 0);
+  EXPECT_EQ(client.value()->AwaitCheckpoint(5).code(), StatusCode::kUnavailable);
+  EXPECT_TRUE(ParameterClient<double>::Connect(TestClient({options.listen}), model.layout).ok());
+}
+
 TEST_F(ServiceTest, PushPullAnswersWithRowsAfterThePush) {
   for (const int64_t staleness : {-1, 0, 3}) {
     TestCluster<double> cluster(TestEngine(staleness));
@@ -306,7 +362,7 @@ TEST_F(ServiceTest, LimitsAreKept) {
   ASSERT_TRUE(client->Pull(small.pull(2)).Wait().ok());
   EXPECT_EQ(client->Pull(small.pull(3)).Wait().code(), StatusCode::kResourceExhausted);
   const auto second = cluster.Client("second");
-  EXPECT_EQ(ParameterClient<float>::Connect(TestClient(cluster.addresses), cluster.layout()).status().code(),
+  EXPECT_EQ(ParameterClient<float>::Connect(TestClient(cluster.addresses, "third"), cluster.layout()).status().code(),
             StatusCode::kResourceExhausted);
   small.grads[1][7] = std::numeric_limits<float>::quiet_NaN();
   EXPECT_EQ(client->Push(small.push(1)).Wait().code(), StatusCode::kNumeric);

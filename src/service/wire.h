@@ -21,7 +21,7 @@
 // docs/algorithms/parameter-service.md has the format field by field.
 namespace sluice::service {
 
-inline constexpr uint32_t kProtocol = 2;
+inline constexpr uint32_t kProtocol = 3;
 inline constexpr uint32_t kRequestMagic = 0x31515350;  // "PSQ1"
 inline constexpr uint32_t kReplyMagic = 0x31415350;    // "PSA1"
 
@@ -32,14 +32,13 @@ inline constexpr RequestFlag kPush = 1 << 1;
 inline constexpr RequestFlag kLookup = 1 << 2;  // a pull that changes nothing; its clock means nothing
 inline constexpr RequestFlag kWantParams = 1 << 3;
 inline constexpr RequestFlag kWantBuffers = 1 << 4;
-inline constexpr RequestFlag kGap = 1 << 5;  // a push before which some were lost: they will never come
-inline constexpr RequestFlag kRowsBf16 = 1 << 6;
-inline constexpr RequestFlag kDenseBf16 = 1 << 7;
-inline constexpr RequestFlag kRowGradientsBf16 = 1 << 8;
-inline constexpr RequestFlag kDenseGradientsBf16 = 1 << 9;
-inline constexpr RequestFlag kDensePacked = 1 << 10;  // service/packing.h
-inline constexpr RequestFlag kDenseGradientsPacked = 1 << 11;
-inline constexpr RequestFlag kAllFlags = (1 << 12) - 1;
+inline constexpr RequestFlag kRowsBf16 = 1 << 5;
+inline constexpr RequestFlag kDenseBf16 = 1 << 6;
+inline constexpr RequestFlag kRowGradientsBf16 = 1 << 7;
+inline constexpr RequestFlag kDenseGradientsBf16 = 1 << 8;
+inline constexpr RequestFlag kDensePacked = 1 << 9;  // service/packing.h
+inline constexpr RequestFlag kDenseGradientsPacked = 1 << 10;
+inline constexpr RequestFlag kAllFlags = (1 << 11) - 1;
 
 struct RequestHeader {
   uint32_t magic = kRequestMagic;

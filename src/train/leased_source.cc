@@ -108,7 +108,8 @@ Result<LeasedSource::Acquired> LeasedSource::Acquire(bool wait) {
       begin = std::chrono::steady_clock::now();
       continue;
     }
-    idle_ = idle_ || !shares_ || std::chrono::steady_clock::now() - begin > kIdleAfter;
+    idle_ = idle_ || !shares_ || reply.state == service::LeaseState::kAwaited ||
+            std::chrono::steady_clock::now() - begin > kIdleAfter;
     if (has_clocks_ && idle_) return Acquired::kIdle;
   }
 }

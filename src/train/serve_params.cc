@@ -85,13 +85,13 @@ class ModelServer {
 
   Status Run() {
     SLUICE_ASSIGN_OR_RETURN(folder_, OpenServerFolder(header_.config, options_));
-    service::ServiceState service;
-    SLUICE_RETURN_IF_ERROR(OpenModel(&service));
-    SLUICE_RETURN_IF_ERROR(OpenJournal(&service));
-    newest_step_ = service.step;
-    SLUICE_RETURN_IF_ERROR(Start(std::move(service)));
+    if (header_.config.checkpoint.resume != "auto") {  // the journal belongs to this folder's checkpoints
+      std::error_code error;
+      fs::remove(JournalPath(), error);
+    }
+    SLUICE_RETURN_IF_ERROR(Open());
     if (options_.on_listening) options_.on_listening(server_->address());
-    Loop();
+    for (Loop(); server_->going_back() != 0 && !InterruptFlag().load(); Loop()) SLUICE_RETURN_IF_ERROR(GoBack());
     const Status status = Finish();
     server_->Shutdown(kGrace_s);
     return status;
@@ -99,6 +99,34 @@ class ModelServer {
 
  private:
   using Part = service::CheckpointHooks::Part;
+
+  std::string JournalPath() const { return folder_.File("servers/" + std::to_string(options_.server) + "/journal"); }
+
+  Status Open() {
+    service::ServiceState service;
+    SLUICE_RETURN_IF_ERROR(OpenModel(&service));
+    SLUICE_RETURN_IF_ERROR(OpenJournal(&service));
+    newest_step_ = service.step;
+    return Start(std::move(service));
+  }
+
+  // To the newest checkpoint, with all other servers: what happened since counts no more. The generation is noted
+  // first, so that a server that is killed now does the same when it is started again.
+  Status GoBack() {
+    const int64_t generation = server_->going_back();
+    SLUICE_RETURN_IF_ERROR(service::Journal::Begin(JournalPath(), generation));
+    options_.listen = server_->address();
+    server_.reset();
+    journal_.reset();
+    writer_.reset();
+    state_.reset();
+    SLUICE_ASSIGN_OR_RETURN(const auto latest, checkpoint::LatestCheckpoint(folder_.checkpoints()));
+    if (latest) folder_.resume_from = latest->path;
+    SLUICE_RETURN_IF_ERROR(Open());
+    SLUICE_INFO("server {} of {}: generation {}, from step {} on", options_.server, options_.servers, generation,
+                server_->engine().step());
+    return Status::Ok();
+  }
 
   Status OpenModel(service::ServiceState* service) {
     KeepFreedMemory();
@@ -132,15 +160,10 @@ class ModelServer {
     return Status::Ok();
   }
 
-  // The journal belongs to this folder's checkpoints: one that was named in checkpoint.resume begins another.
   Status OpenJournal(service::ServiceState* service) {
-    const std::string folder = folder_.File("servers/" + std::to_string(options_.server));
-    SLUICE_RETURN_IF_ERROR(MakeFolders(folder));
-    const std::string path = folder + "/journal";
-    std::error_code error;
-    if (header_.config.checkpoint.resume != "auto") fs::remove(path, error);
-    SLUICE_RETURN_IF_ERROR(service::RecoverFromJournal(path, service));
-    SLUICE_ASSIGN_OR_RETURN(journal_, service::Journal::Open(path));
+    SLUICE_RETURN_IF_ERROR(MakeFolders(fs::path(JournalPath()).parent_path().string()));
+    SLUICE_RETURN_IF_ERROR(service::RecoverFromJournal(JournalPath(), service));
+    SLUICE_ASSIGN_OR_RETURN(journal_, service::Journal::Open(JournalPath()));
     return Status::Ok();
   }
 
@@ -310,7 +333,7 @@ class ModelServer {
     const CheckpointConfig& when = header_.config.checkpoint;
     auto last = service::Clock::now();
     int64_t last_step = server_->engine().step();
-    while (!InterruptFlag().load()) {
+    while (!InterruptFlag().load() && server_->going_back() == 0) {
       std::this_thread::sleep_for(kTick);
       if (options_.server != 0) continue;
       const int64_t step = server_->engine().step();

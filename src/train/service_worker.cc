@@ -51,8 +51,9 @@ Result<std::unique_ptr<ServiceWorker<T>>> ServiceWorker<T>::Make(const RunConfig
                                                                  const TrainOptions& options,
                                                                  const Connector& connect) {
   std::unique_ptr<ServiceWorker> worker(new ServiceWorker(config, folder, options));
+  worker->connect_ = connect ? connect : Connector(&service::ParameterClient<T>::Connect);
   try {
-    SLUICE_RETURN_IF_ERROR(worker->Open(connect));
+    SLUICE_RETURN_IF_ERROR(worker->Open());
   } catch (const StatusError& error) {
     return error.status();
   }
@@ -60,13 +61,12 @@ Result<std::unique_ptr<ServiceWorker<T>>> ServiceWorker<T>::Make(const RunConfig
 }
 
 template <class T>
-Status ServiceWorker<T>::Open(const Connector& connect) {
+Status ServiceWorker<T>::Open() {
   KeepFreedMemory();
   SLUICE_ASSIGN_OR_RETURN(features_, data::FitFeatures(config_.data, config_.features, WantsDenseInput(config_.model)));
   loss_ = config_.model.loss == "mse" ? nn::LossKind::kMse : nn::LossKind::kBce;
   pool_ = std::make_unique<ThreadPool>(static_cast<int>(config_.threads));
-  SLUICE_ASSIGN_OR_RETURN(source_, LeasedSource::Make(config_, features_));
-  SLUICE_ASSIGN_OR_RETURN(state_, ModelState<T>::Make(config_, source_->schema()));
+  SLUICE_ASSIGN_OR_RETURN(state_, ModelState<T>::Make(config_, features_.MakeSchema()));
   if (config_.strategy.preset == "ps-sync" && config_.strategy.workers > 1 && state_->buffers.size() > 0)
     return InvalidArgument(
         "batch normalisation is not offered with ps-sync and several workers: each would normalise by its "
@@ -77,21 +77,7 @@ Status ServiceWorker<T>::Open(const Connector& connect) {
     scored.num_labels = state_->schema.num_labels();
     progressive_ = std::make_unique<metric::ProgressiveEvaluator>(scored, config_.train.progressive.window);
   }
-  const auto join = connect ? connect : Connector(&service::ParameterClient<T>::Connect);
-  SLUICE_ASSIGN_OR_RETURN(client_, join(OptionsOf(config_), LayoutOf(*state_)));
-  SLUICE_RETURN_IF_ERROR(client_->OfferInput(source_->plan()));
-  source_->set_calls({[this](std::span<const int64_t> held) { return client_->AcquireLease(held); },
-                      [this](const service::Lease& lease) { return client_->FinishLease(lease); }});
-  const service::JoinInfo& info = client_->info();
-  step_ = info.last_clock;
-  remote_ = std::make_unique<RemoteStep<T>>(client_.get(), state_.get(), config_.strategy.pull_ahead);
-  WorkerOptions<T> options;
-  options.remote = remote_.get();
-  options.clip_norm = config_.train.clip_norm;
-  options.clip_norm_dense = config_.optimizer.clip_norm;
-  options.check_finite = config_.train.check_finite;
-  options.seed = static_cast<uint64_t>(config_.seed);
-  worker_ = std::make_unique<Worker<T>>(state_.get(), pool_.get(), options);
+  SLUICE_RETURN_IF_ERROR(OpenSession());
 
   SLUICE_RETURN_IF_ERROR(WriteFileAtomically(folder_.File("config.yaml"), config::ToYaml(config_)));
   SLUICE_RETURN_IF_ERROR(log_.Open(folder_.File("train.jsonl"), -1));
@@ -108,26 +94,51 @@ Status ServiceWorker<T>::Open(const Connector& connect) {
   return Status::Ok();
 }
 
+// Joins the servers, also where they go back to a checkpoint meanwhile.
+template <class T>
+Status ServiceWorker<T>::OpenSession() {
+  Status status;
+  do {
+    StopStages();
+    status = JoinServers();
+  } while (!status.ok() && client_ != nullptr && client_->outlived());
+  return status;
+}
+
+// The client and what hangs on it.
+template <class T>
+Status ServiceWorker<T>::JoinServers() {
+  SLUICE_ASSIGN_OR_RETURN(source_, LeasedSource::Make(config_, features_));
+  SLUICE_ASSIGN_OR_RETURN(client_, connect_(OptionsOf(config_), LayoutOf(*state_)));
+  SLUICE_RETURN_IF_ERROR(client_->OfferInput(source_->plan()));
+  source_->set_calls({[this](std::span<const int64_t> held) { return client_->AcquireLease(held); },
+                      [this](const service::Lease& lease) { return client_->FinishLease(lease); }});
+  const service::JoinInfo& info = client_->info();
+  step_ = info.last_clock;
+  remote_ = std::make_unique<RemoteStep<T>>(client_.get(), state_.get(), config_.strategy.pull_ahead);
+  WorkerOptions<T> options;
+  options.remote = remote_.get();
+  options.clip_norm = config_.train.clip_norm;
+  options.clip_norm_dense = config_.optimizer.clip_norm;
+  options.check_finite = config_.train.check_finite;
+  options.seed = static_cast<uint64_t>(config_.seed);
+  worker_ = std::make_unique<Worker<T>>(state_.get(), pool_.get(), options);
+  return Status::Ok();
+}
+
 template <class T>
 Result<TrainReport> ServiceWorker<T>::Run() {
-  HostStageOptions<T> host;
-  // Threads of its own even where no processor is free: what it waits for are the servers.
-  host.overlap = config_.train.overlap != "false";
-  host.queue_depth = config_.train.queue_depth;
-  host.last_step = step_;
-  host.max_steps = config_.train.max_steps > 0 ? step_ + config_.train.max_steps : 0;
-  host.remote = remote_.get();
-  host.leases = source_.get();
-  host_ = std::make_unique<HostStage<T>>(source_.get(), state_->tables.get(), pool_.get(), host);
-  last_log_s_ = telemetry::WallSeconds();
   Status status;
   try {
-    status = Loop();
-    if (status.ok()) status = Finish();
+    status = RunSession();
+    // What this worker had under way is void, and its input is lent again.
+    while (!status.ok() && client_ != nullptr && client_->outlived() && !interrupted_) {
+      SLUICE_WARN("worker {}: {}; joining anew", config_.strategy.worker, status.message());
+      status = OpenSession();
+      if (status.ok()) status = RunSession();
+    }
   } catch (const StatusError& error) {
     status = error.status();
-  } catch (const std::bad_alloc&) {
-    status = ResourceExhausted("out of memory at step {}", step_);
   }
   progress_->Clear();
   StopStages();
@@ -136,6 +147,32 @@ Result<TrainReport> ServiceWorker<T>::Run() {
   if (interrupted_)
     return Status(StatusCode::kCancelled, "interrupted; the rest of this worker's input goes to others");
   return report_;
+}
+
+template <class T>
+Status ServiceWorker<T>::RunSession() {
+  HostStageOptions<T> host;
+  // Threads of its own even where no processor is free: what it waits for are the servers.
+  host.overlap = config_.train.overlap != "false";
+  host.queue_depth = config_.train.queue_depth;
+  host.last_step = step_;
+  host.max_steps = config_.train.max_steps > 0 ? step_ + config_.train.max_steps - report_.steps : 0;
+  host.remote = remote_.get();
+  host.leases = source_.get();
+  host_ = std::make_unique<HostStage<T>>(source_.get(), state_->tables.get(), pool_.get(), host);
+  last_log_s_ = telemetry::WallSeconds();
+  Status status;
+  try {
+    // After a session that failed nothing may be left to do but to finish.
+    const bool enough = config_.train.max_steps > 0 && report_.steps >= config_.train.max_steps;
+    if (!enough) status = Loop();
+    if (status.ok()) status = Finish();
+  } catch (const StatusError& error) {
+    status = error.status();
+  } catch (const std::bad_alloc&) {
+    status = ResourceExhausted("out of memory at step {}", step_);
+  }
+  return status;
 }
 
 // Nothing may write into a batch that is no more: first whoever asks, then the client, then the batches.

@@ -25,7 +25,8 @@ namespace sluice::train {
 // parameters that live on the servers. docs/algorithms/parameter-service.md.
 // Semantics    the batch size is that of one worker. Worker 0 evaluates at the end and asks the servers for a
 // checkpoint;
-//              a worker that was stopped or lost is started again with the same settings and goes on.
+//              a worker that was stopped or lost is started again with the same settings and goes on. Servers that
+//              went back to a checkpoint, or took this worker for lost, are joined anew.
 // Threads      Run from one thread; uses a pool, the threads of the host stage, the source and the client.
 // Errors       as train::Train, and kUnavailable where a server was away for service.retry_s.
 template <class T>
@@ -42,7 +43,10 @@ class ServiceWorker {
 
  private:
   ServiceWorker(const RunConfig& config, const RunFolder& folder, const TrainOptions& options);
-  Status Open(const Connector& connect);
+  Status Open();
+  Status OpenSession();
+  Status JoinServers();
+  Status RunSession();
   Status Loop();
   Status AfterStep(const WorkingSet& set);
   Status ScoreBeforeTraining(const WorkingSet& set);
@@ -58,6 +62,7 @@ class ServiceWorker {
   RunConfig config_;
   RunFolder folder_;
   TrainOptions options_;
+  Connector connect_;
   data::FittedFeatures features_;
   nn::LossKind loss_ = nn::LossKind::kBce;
   std::unique_ptr<ThreadPool> pool_;

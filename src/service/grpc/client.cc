@@ -81,6 +81,9 @@ class ClientOf final : public ParameterClient<T> {
   Result<std::string> Checkpoint() override;
   Status AwaitCheckpoint(double timeout_s) override;
   Status Leave() override;
+  bool outlived() const override {
+    return std::any_of(links_.begin(), links_.end(), [](const auto& link) { return link->outlived(); });
+  }
   ClientStats stats() const override;
 
  private:
@@ -90,6 +93,7 @@ class ClientOf final : public ParameterClient<T> {
   };
 
   int num_servers() const { return static_cast<int>(links_.size()); }
+  Status Join(LinkOptions link);
   Pending Exchange(const PushRequest<T>* push, const PullRequest<T>* pull);
   Status CheckPull(const PullRequest<T>& request, bool with_push) const;
   RequestFlag PullFlags(const PullRequest<T>& request) const;
@@ -145,24 +149,42 @@ Status ClientOf<T>::Connect(const ClientOptions& options, const ModelLayout& lay
   link.worker = options.worker;
   link.config = options.config;
   link.layout = LayoutText(layout_);
-  for (size_t s = 0; s < options.servers.size(); ++s) {
-    link.address = options.servers[s];
+  const auto begin = Clock::now();
+  Status status = Join(link);
+  // Servers that go back to a checkpoint meanwhile do not all do so at once.
+  while (status.code() == StatusCode::kCancelled && SecondsSince(begin) < options.config.retry_s) status = Join(link);
+  SLUICE_RETURN_IF_ERROR(status);
+  heart_ = std::thread([this] { Beat(); });
+  return Status::Ok();
+}
+
+// Joins all servers. The clocks begin with the latest of theirs: one that was restarted may be behind the others. No
+// server takes a step beyond its own from the join on, so that no step of the clocks in between is missed anywhere.
+template <class T>
+Status ClientOf<T>::Join(LinkOptions link) {
+  links_.clear();
+  info_ = {};
+  int64_t generation = 0;
+  for (size_t s = 0; s < options_.servers.size(); ++s) {
+    link.address = options_.servers[s];
     link.server = static_cast<int>(s);
     links_.push_back(std::make_unique<Link>(link, &counters_));
-    SLUICE_RETURN_IF_ERROR(links_[s]->Connect(info_.client_id, info_.last_clock));
+    SLUICE_RETURN_IF_ERROR(links_[s]->Connect(info_.client_id, info_.last_clock, generation));
     const proto::JoinReply& joined = links_[s]->joined();
     if (s > 0) {
       if (joined.staleness() != info_.staleness)
-        return InvalidArgument("strategy: server {} keeps staleness {}, the first one {}", options.servers[s],
+        return InvalidArgument("strategy: server {} keeps staleness {}, the first one {}", options_.servers[s],
                                joined.staleness(), info_.staleness);
+      info_.last_clock = std::max<int64_t>(info_.last_clock, joined.last_clock());
       continue;
     }
     info_ = {joined.client_id(), joined.staleness(), joined.last_clock(), joined.samples()};
+    generation = joined.generation();
     groups_ = std::clamp<int>(static_cast<int>(joined.groups()), 1, kGroups);
     max_open_ = std::max<int64_t>(1, joined.max_open_batches());
     told_incarnation_ = joined.incarnation();
   }
-  heart_ = std::thread([this] { Beat(); });
+  for (const auto& each : links_) SLUICE_RETURN_IF_ERROR(each->Begin(info_.last_clock));
   return Status::Ok();
 }
 
@@ -503,13 +525,18 @@ Status ClientOf<T>::AwaitCheckpoint(double timeout_s) {
   SLUICE_RETURN_IF_ERROR(Flush());
   const auto begin = Clock::now();
   const std::chrono::duration<double> pause(std::min(0.2, options_.config.heartbeat_s));
-  while (!std::all_of(links_.begin(), links_.end(), [](const auto& link) { return link->AllDurable(); })) {
+  while (true) {
+    bool all = true;
+    for (const auto& link : links_) {
+      SLUICE_ASSIGN_OR_RETURN(const bool durable, link->AllDurable());
+      all = all && durable;
+    }
+    if (all) return Status::Ok();
     if (SecondsSince(begin) > timeout_s)
       return Status(StatusCode::kUnavailable, fmt::format("no checkpoint was written within {:.0f} s", timeout_s));
     std::this_thread::sleep_for(pause);
     for (const auto& link : links_) (void)link->Heartbeat();
   }
-  return Status::Ok();
 }
 
 template <class T>
@@ -517,7 +544,10 @@ Status ClientOf<T>::Leave() {
   Status status = Flush();
   proto::LeaveRequest request;
   request.set_client_id(info_.client_id);
-  for (const auto& link : links_) {
+  for (const auto& link : links_) link->Leaving();
+  // The first server last: from it the others hear of a client that is gone, one that is lost between two of these too.
+  for (auto at = links_.rbegin(); at != links_.rend(); ++at) {
+    Link* const link = at->get();
     proto::Empty reply;
     const Status left = link->Control([&](auto* stub, auto* context) { return stub->Leave(context, request, &reply); });
     if (status.ok()) status = left;

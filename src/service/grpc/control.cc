@@ -44,7 +44,8 @@ grpc::Status ControlService::Join(Context* context, const proto::JoinRequest* re
         const JoinOutcome outcome,
         parts_.engine->Join({request->name(), context->peer(), request->worker(), request->layout(),
                              static_cast<int>(request->servers()), static_cast<int>(request->shard()),
-                             request->client_id(), request->clock()}));
+                             request->client_id(), request->clock(), request->begins(), request->generation(),
+                             request->first_sequence()}));
     const ServiceConfig& config = parts_.options.config;
     reply->set_client_id(outcome.client_id);
     reply->set_session(outcome.session);
@@ -53,6 +54,8 @@ grpc::Status ControlService::Join(Context* context, const proto::JoinRequest* re
     reply->set_applied(outcome.applied);
     reply->set_durable(outcome.durable);
     reply->set_incarnation(parts_.incarnation);
+    reply->set_generation(parts_.engine->generation());
+    reply->set_lost(outcome.lost);
     reply->set_samples(outcome.samples);
     reply->set_known(outcome.known);
     reply->set_max_open_batches(static_cast<uint32_t>(config.max_open_batches));
@@ -121,9 +124,11 @@ grpc::Status ControlService::Checkpoint(Context* context, const proto::Empty*, p
 
 grpc::Status ControlService::BeginCut(Context* context, const proto::BeginCutRequest* request,
                                       proto::BeginCutReply* reply) {
-  return Answer(context, [&] {
+  return Answer(context, [&]() -> Status {
+    if (request->generation() != parts_.engine->generation() || parts_.engine->LostTooMuch())
+      return Status(StatusCode::kUnavailable, "this server is about to go back to a checkpoint");
     cut_ = request->cut();
-    for (const auto& [client, sequence] : parts_.engine->BeginCut()) {
+    for (const auto& [client, sequence] : parts_.engine->BeginCut(request->cut())) {
       auto* applied = reply->add_applied();
       applied->set_client_id(client);
       applied->set_sequence(sequence);
@@ -153,6 +158,8 @@ grpc::Status ControlService::WriteCut(Context* context, const proto::WriteCutReq
       for (const int64_t rows : part.rows) reply->add_rows(rows);
       return Status::Ok();
     }));
+    if (parts_.engine->LostTooMuch())  // meanwhile
+      return Status(StatusCode::kUnavailable, "this server is about to go back to a checkpoint");
     parts_.wrote(request->folder());
     return Status::Ok();
   });
@@ -167,12 +174,23 @@ grpc::Status ControlService::EndCut(Context* context, const proto::EndCutRequest
   });
 }
 
-grpc::Status ControlService::DropClient(Context* context, const proto::DropClientRequest* request,
-                                        proto::DropClientReply* reply) {
-  return Answer(context, [&] {
-    const auto applied = parts_.engine->Drop(request->client_id());
-    reply->set_known(applied.has_value());
-    reply->set_applied(applied.value_or(0));
+grpc::Status ControlService::Follow(Context* context, const proto::FollowRequest* request, proto::FollowReply* reply) {
+  return Answer(context, [&]() -> Status {
+    Engine& engine = *parts_.engine;
+    reply->set_generation(engine.generation());
+    if (request->generation() != engine.generation()) {
+      if (request->generation() > engine.generation()) parts_.go_back(request->generation());
+      return Status::Ok();
+    }
+    for (const uint64_t client : request->lost()) {
+      const auto applied = engine.Drop(client);
+      if (!applied) continue;
+      auto* dropped = reply->add_dropped();
+      dropped->set_client_id(client);
+      dropped->set_sequence(*applied);
+    }
+    for (const ClientView& client : engine.Clients()) reply->add_clients(client.id);
+    reply->set_lost_too_much(engine.LostTooMuch());
     return Status::Ok();
   });
 }
@@ -189,6 +207,7 @@ grpc::Status ControlService::Inspect(Context* context, const proto::Empty*, prot
     reply->set_missing_samples(engine.missing_samples());
     reply->set_lost_pushes(counters.lost_pushes);
     reply->set_partial_pushes(counters.partial_pushes);
+    reply->set_generation(engine.generation());
     reply->set_staleness_bound(parts_.options.staleness);
     reply->set_bytes_received(counters.bytes_received);
     reply->set_bytes_sent(counters.bytes_sent);

@@ -26,6 +26,7 @@ class ControlService final : public proto::ParameterService::Service {
     std::function<void(const std::string&)> wrote;    // part of a checkpoint into this folder
     std::function<std::string()> newest_checkpoint;
     std::function<bool()> draining;
+    std::function<void(int64_t)> go_back;  // to a checkpoint, as this generation
     Clock::time_point started = Clock::now();
   };
   explicit ControlService(Parts parts) : parts_(std::move(parts)) {}
@@ -42,8 +43,7 @@ class ControlService final : public proto::ParameterService::Service {
   grpc::Status BeginCut(Context* context, const proto::BeginCutRequest* request, proto::BeginCutReply* reply) override;
   grpc::Status WriteCut(Context* context, const proto::WriteCutRequest* request, proto::WriteCutReply* reply) override;
   grpc::Status EndCut(Context* context, const proto::EndCutRequest* request, proto::Empty* reply) override;
-  grpc::Status DropClient(Context* context, const proto::DropClientRequest* request,
-                          proto::DropClientReply* reply) override;
+  grpc::Status Follow(Context* context, const proto::FollowRequest* request, proto::FollowReply* reply) override;
   grpc::Status Inspect(Context* context, const proto::Empty* request, proto::InspectReply* reply) override;
 
  private:

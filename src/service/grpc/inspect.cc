@@ -18,6 +18,7 @@ Json ToJson(const proto::InspectReply& reply) {
                {"missing_samples", reply.missing_samples()},
                {"lost_pushes", reply.lost_pushes()},
                {"partial_pushes", reply.partial_pushes()},
+               {"generation", reply.generation()},
                {"staleness_bound", reply.staleness_bound()},
                {"memory_bytes", reply.memory_bytes()},
                {"params", reply.params()},
@@ -71,6 +72,8 @@ std::string ToText(const proto::InspectReply& reply) {
     text += fmt::format(
         "after failures: {} samples claimed and not applied here, {} pushes lost, {} applied by some servers only\n",
         reply.missing_samples(), reply.lost_pushes(), reply.partial_pushes());
+  if (reply.generation() > 0)
+    text += fmt::format("went back to a checkpoint {} times, with all servers\n", reply.generation());
   if (!reply.checkpoint().empty()) text += fmt::format("checkpoint {}\n", reply.checkpoint());
   text += fmt::format("\n{:<8} {:>12} {:>10} {:>9} {:>9}\n", "request", "count", "per s", "p50 ms", "p99 ms");
   for (const auto& kind : reply.requests())

@@ -38,7 +38,7 @@ double Link::SilentSeconds() const {
   return std::chrono::duration<double>(since).count();
 }
 
-Status Link::Join(uint64_t client_id, int64_t clock, proto::JoinReply* reply) {
+Status Link::Join(bool begins, proto::JoinReply* reply) {
   proto::JoinRequest request;
   request.set_protocol(kProtocol);
   request.set_name(options_.name);
@@ -46,8 +46,14 @@ Status Link::Join(uint64_t client_id, int64_t clock, proto::JoinReply* reply) {
   request.set_layout(options_.layout);
   request.set_servers(static_cast<uint32_t>(options_.servers));
   request.set_shard(static_cast<uint32_t>(options_.server));
-  request.set_client_id(client_id);
-  request.set_clock(clock);
+  request.set_begins(begins);
+  {
+    std::lock_guard lock(mutex_);
+    request.set_client_id(client_id_);
+    request.set_generation(generation_);
+    request.set_clock(kept_.empty() ? last_clock_ : kept_.front()->header.push_clock - 1);
+    request.set_first_sequence(kept_.empty() ? next_sequence_ : kept_.front()->header.sequence);
+  }
   grpc::ClientContext context;
   context.set_deadline(DeadlineIn(options_.config.connect_timeout_s));
   if (!options_.token.empty()) context.AddMetadata(kTokenKey, "Bearer " + options_.token);
@@ -58,31 +64,51 @@ Status Link::Join(uint64_t client_id, int64_t clock, proto::JoinReply* reply) {
 // looks after a channel that is being made every five seconds only.
 void Link::AwaitServer(double seconds) { (void)channel_->WaitForConnected(DeadlineIn(seconds)); }
 
-Status Link::Connect(uint64_t client_id, int64_t clock) {
-  SLUICE_ASSIGN_OR_RETURN(channel_, OpenChannel(options_.address, options_.config));
-  control_ = proto::ParameterService::NewStub(channel_);
-  rows_ = std::make_unique<grpc::GenericStub>(channel_);
+Status Link::JoinPatiently(bool begins, proto::JoinReply* reply) {
   const auto begin = Clock::now();
   double pause_s = kFirstPause_s;
-  Status status = Join(client_id, clock, &joined_);
+  Status status = Join(begins, reply);
   while (MayPass(status) && SecondsSince(begin) < options_.config.retry_s) {
     std::this_thread::sleep_for(std::chrono::duration<double>(kFirstPause_s));
     AwaitServer(pause_s);
     pause_s = std::min(2 * pause_s, kLongestPause_s);
-    status = Join(client_id, clock, &joined_);
+    status = Join(begins, reply);
   }
-  if (!status.ok()) return status.WithContext(fmt::format("parameter server {}", options_.address));
-  Alive();
+  return status.WithContext(fmt::format("parameter server {}", options_.address));
+}
+
+Status Link::Connect(uint64_t client_id, int64_t clock, int64_t generation) {
+  SLUICE_ASSIGN_OR_RETURN(channel_, OpenChannel(options_.address, options_.config));
+  control_ = proto::ParameterService::NewStub(channel_);
+  rows_ = std::make_unique<grpc::GenericStub>(channel_);
+  client_id_ = client_id;
+  generation_ = generation;
+  last_clock_ = clock;
+  SLUICE_RETURN_IF_ERROR(JoinPatiently(true, &joined_));
   client_id_ = joined_.client_id();
-  start_clock_ = joined_.last_clock();
+  generation_ = joined_.generation();
   incarnation_ = joined_.incarnation();
   next_sequence_ = joined_.applied() + 1;
+  return Status::Ok();
+}
+
+Status Link::Begin(int64_t clock) {
+  last_clock_ = clock;
+  proto::JoinReply reply = joined_;
+  if (joined_.last_clock() < clock) SLUICE_RETURN_IF_ERROR(JoinPatiently(true, &reply));
+  incarnation_ = reply.incarnation();
+  Alive();
   {
     std::lock_guard lock(mutex_);
-    OpenStream(joined_.session());
+    OpenStream(reply.session());
   }
   thread_ = std::thread([this] { Loop(); });
   return Status::Ok();
+}
+
+bool Link::outlived() const {
+  std::lock_guard lock(mutex_);
+  return outlived_;
 }
 
 // REQUIRES: mutex_.
@@ -130,6 +156,7 @@ void Link::Send(std::shared_ptr<LinkCall> call) {
     std::lock_guard lock(mutex_);
     if (call->push != nullptr) {
       call->push->header.sequence = next_sequence_++;
+      last_clock_ = call->push->header.push_clock;
       kept_.push_back(call->push);
       kept_bytes_ += call->push->bytes();
     }
@@ -181,7 +208,6 @@ void Link::Encode(uint64_t number, const LinkCall& call, std::vector<grpc::Slice
   if (call.push != nullptr) {
     const KeptPush& push = *call.push;
     header.flags |= kPush;
-    if (push.header.sequence == lost_before_ + 1) header.flags |= kGap;
     if (call.needs_push_keys && push.keys != nullptr && push.keys->size() > 0) {
       Bytes keys = EncodeKeys(*push.keys, handles_.get());
       header.push_key_bytes = keys.size();
@@ -223,7 +249,7 @@ void Link::Loop() {
         stream_->context.TryCancel();
       }
       ended = stream_ != nullptr && stream_->finishing && stream_->under_way == 0;
-      if (ended && stopping_) return;
+      if (ended && (stopping_ || leaving_)) return;
     }
     if (!ended) continue;
     if (!Reconnect()) return;
@@ -288,6 +314,7 @@ void Link::Received(grpc::ByteBuffer* buffer) {
     }
     stream_->answered = true;
     Trim(reply->header.durable);
+    TrimToSize();
     const auto found = calls_.find(reply->header.request);
     if (found == calls_.end()) return;
     call = found->second;
@@ -323,15 +350,20 @@ void Link::Received(grpc::ByteBuffer* buffer) {
   changed_.notify_all();
 }
 
+// REQUIRES: mutex_, kept pushes.
+void Link::DropKept() {
+  kept_bytes_ -= kept_.front()->bytes();
+  kept_.pop_front();
+}
+
 // Forgets pushes that need not be sent again. REQUIRES: mutex_.
 void Link::Trim(uint64_t durable) {
   durable_ = std::max(durable_, durable);
-  const auto drop = [&] {
-    kept_bytes_ -= kept_.front()->bytes();
-    kept_.pop_front();
-  };
-  while (!kept_.empty() && kept_.front()->header.sequence <= durable) drop();
-  // Those under way stay.
+  while (!kept_.empty() && kept_.front()->header.sequence <= durable) DropKept();
+}
+
+// Forgets the oldest where there is no room for them, but for those under way. REQUIRES: mutex_.
+void Link::TrimToSize() {
   const auto under_way = [&](uint64_t sequence) {
     return std::any_of(calls_.begin(), calls_.end(), [&](const auto& call) {
       return call.second->push != nullptr && call.second->push->header.sequence == sequence;
@@ -339,7 +371,7 @@ void Link::Trim(uint64_t durable) {
   };
   while (!kept_.empty() && kept_bytes_ > options_.config.replay_bytes / options_.servers &&
          !under_way(kept_.front()->header.sequence))
-    drop();
+    DropKept();
 }
 
 // Joins again after the stream ended. False: the link is dead.
@@ -363,7 +395,7 @@ bool Link::Reconnect() {
   Status status = dead_;
   while (status.ok() || MayPass(status)) {
     if (!dead_.ok()) break;
-    status = Join(client_id_, start_clock_, &reply);
+    status = Join(false, &reply);
     if (status.ok()) break;
     std::unique_lock lock(mutex_);
     if (SilentSeconds() > options_.config.retry_s) {
@@ -378,7 +410,10 @@ bool Link::Reconnect() {
     pause_s = std::min(2 * pause_s, kLongestPause_s);
   }
   if (!status.ok()) {
-    // kCancelled: this client was taken for lost.
+    if (status.code() == StatusCode::kCancelled) {
+      std::lock_guard lock(mutex_);
+      outlived_ = true;
+    }
     FailAll(
         Status(StatusCode::kUnavailable, fmt::format("parameter server {}: {}", options_.address, status.message())));
     return false;
@@ -406,7 +441,6 @@ void Link::Resend(const proto::JoinReply& reply) {
     call->needs_push_keys = true;
     by_sequence[call->push->header.sequence] = call;
   }
-  uint64_t expected = reply.applied() + 1;
   for (const auto& push : kept_) {
     const uint64_t sequence = push->header.sequence;
     if (sequence <= reply.applied() || by_sequence.contains(sequence)) continue;
@@ -418,16 +452,13 @@ void Link::Resend(const proto::JoinReply& reply) {
     ++pushes_under_way_;
     counters_->replayed.fetch_add(1, std::memory_order_relaxed);
   }
-  const uint64_t first = by_sequence.empty() ? next_sequence_ : by_sequence.begin()->first;
-  if (first > expected) {
-    const uint64_t lost = first - expected;
-    lost_before_ = first - 1;
-    counters_->lost.fetch_add(static_cast<int64_t>(lost), std::memory_order_relaxed);
+  if (reply.lost() > 0) {
+    counters_->lost.fetch_add(reply.lost(), std::memory_order_relaxed);
     SLUICE_WARN(
-        "parameter server {}: pushes {} to {} are lost: its checkpoint does not hold them, and they are not kept any "
-        "more "
-        "(service.replay_bytes)",
-        options_.address, expected, first - 1);
+        "parameter server {}: {} pushes up to {} are lost: its checkpoint does not hold them, and they are not kept "
+        "any "
+        "more (service.replay_bytes)",
+        options_.address, reply.lost(), reply.applied());
   }
   if (restarted)
     SLUICE_INFO("parameter server {}: restarted; {} pushes are sent again", options_.address, by_sequence.size());
@@ -464,8 +495,14 @@ Status Link::FlushPushes() {
   return std::exchange(push_failure_, Status::Ok());
 }
 
-bool Link::AllDurable() const {
+void Link::Leaving() {
   std::lock_guard lock(mutex_);
+  leaving_ = true;
+}
+
+Result<bool> Link::AllDurable() const {
+  std::lock_guard lock(mutex_);
+  if (!dead_.ok()) return dead_;
   return durable_ + 1 >= next_sequence_;
 }
 
@@ -500,7 +537,10 @@ Status Link::Heartbeat() {
   if (!status.ok()) return status;
   Alive();
   std::lock_guard lock(mutex_);
-  if (reply.known()) Trim(reply.durable());
+  if (reply.known())
+    Trim(reply.durable());
+  else if (stream_ != nullptr && !leaving_)  // the server has forgotten this client, or dropped it: to join again tells
+    stream_->context.TryCancel();
   return Status::Ok();
 }
 

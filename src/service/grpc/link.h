@@ -65,9 +65,12 @@ class Link {
   Link(LinkOptions options, LinkCounters* counters);
   ~Link();
 
-  // Joins and opens the stream; tries until `retry_s` is over. client_id 0: as a new client.
-  Status Connect(uint64_t client_id, int64_t clock);
+  // Joins; tries until `retry_s` is over. client_id 0: as a new client. kCancelled: the servers went back to a
+  // checkpoint since `generation`.
+  Status Connect(uint64_t client_id, int64_t clock, int64_t generation);
   const proto::JoinReply& joined() const { return joined_; }  // the first join's
+  // Opens the stream, for clocks after this one.
+  Status Begin(int64_t clock);
 
   // Whether the server would take the message; one that it refuses would end the connection.
   Status CheckSize(const LinkCall& call) const;
@@ -78,8 +81,12 @@ class Link {
   // Fails when a push ended badly that nobody waited for, else waits until all are answered.
   Status FlushPushes();
   Status Heartbeat();
-  // Whether a checkpoint holds every push sent so far, as far as the server has told.
-  bool AllDurable() const;
+  // Whether a checkpoint holds every push sent so far, as far as the server has told. Errors: the link is dead.
+  Result<bool> AllDurable() const;
+  // Nothing follows but to leave: a connection that ends is not made again.
+  void Leaving();
+  // The server does not take this client any more, and would take a new one.
+  bool outlived() const;
 
   // One control call with a deadline, again and again while the server is away.
   Status Control(const std::function<grpc::Status(proto::ParameterService::Stub*, grpc::ClientContext*)>& call,
@@ -96,7 +103,8 @@ class Link {
     grpc::Status status;
   };
 
-  Status Join(uint64_t client_id, int64_t clock, proto::JoinReply* reply);
+  Status Join(bool begins, proto::JoinReply* reply);
+  Status JoinPatiently(bool begins, proto::JoinReply* reply);
   void AwaitServer(double seconds);
   void OpenStream(uint64_t session);
   void Loop();
@@ -104,6 +112,8 @@ class Link {
   void Handle(Tag tag, bool ok);
   void Received(grpc::ByteBuffer* buffer);
   void Trim(uint64_t durable);
+  void TrimToSize();
+  void DropKept();
   void Resend(const proto::JoinReply& reply);
   void Encode(uint64_t number, const LinkCall& call, std::vector<grpc::Slice>* slices);
   void Enqueue(uint64_t number);
@@ -122,7 +132,9 @@ class Link {
   mutable std::mutex mutex_;
   std::condition_variable changed_;
   uint64_t client_id_ = 0;
-  int64_t start_clock_ = 0;
+  int64_t generation_ = 0;
+  int64_t last_clock_ = 0;  // of the pushes sent, or before the first
+  bool outlived_ = false;
   uint64_t incarnation_ = 0;
   std::unique_ptr<HandleMap> handles_;                   // of the session
   std::map<uint64_t, std::shared_ptr<LinkCall>> calls_;  // under way, by number: the order in which they were sent
@@ -132,10 +144,9 @@ class Link {
   uint64_t next_number_ = 1, next_sequence_ = 1;
   uint64_t durable_ = 0;  // pushes up to this one are in a checkpoint
   int64_t pushes_under_way_ = 0;
-  uint64_t lost_before_ = 0;  // pushes up to this one will never come again
-  Status push_failure_;       // of a push
-  Status dead_;               // nothing will be answered any more
-  bool stopping_ = false;
+  Status push_failure_;  // of a push
+  Status dead_;          // nothing will be answered any more
+  bool stopping_ = false, leaving_ = false;
   double pause_s_ = 0;  // before the next join
   std::atomic<int64_t> alive_ns_{0};
 

@@ -3,7 +3,9 @@
 #include <condition_variable>
 #include <map>
 #include <mutex>
+#include <optional>
 #include <random>
+#include <set>
 #include <thread>
 
 #include <grpcpp/alarm.h>
@@ -21,8 +23,9 @@ namespace {
 
 constexpr int kMaxControlThreads = 64;
 constexpr double kSilenceCheck_s = 0.25;
-constexpr double kAway_s = 1.5;       // between two checks: this process was stopped, or had no processor
-constexpr double kPeerTimeout_s = 1;  // for a peer to hear that a client is lost; it is told again until it has
+constexpr double kAway_s = 1.5;         // between two checks: this process was stopped, or had no processor
+constexpr double kFollow_s = 1;         // between two looks at the other servers
+constexpr double kPeerTimeout_s = 0.5;  // for one; who is away is told later what it has to hear
 
 uint64_t RandomNumber() {
   std::random_device device;
@@ -46,6 +49,7 @@ class GrpcServer final : public ParameterServer {
   Engine& engine() override { return *engine_; }
   Result<std::string> Checkpoint() override;
   int64_t checkpoints() const override { return checkpoints_.load(); }
+  int64_t going_back() const override { return going_back_.load(); }
   void Shutdown(double grace_s) override;
 
  private:
@@ -60,7 +64,12 @@ class GrpcServer final : public ParameterServer {
   std::unique_ptr<grpc::ClientContext> PeerContext(double timeout_s) const;
   // call(stub, context, server) on every other server at once.
   Status ForEachPeer(double timeout_s, const std::function<grpc::Status(Stub*, grpc::ClientContext*, size_t)>& call);
-  void TellWhoIsLost(const AppliedBy& lost);
+  // Each peer's own outcome.
+  std::vector<Status> AskPeers(double timeout_s,
+                               const std::function<grpc::Status(Stub*, grpc::ClientContext*, size_t)>& call);
+  void LeadPeers(const AppliedBy& lost);
+  void CompareDropped(size_t peer, const proto::FollowReply& reply);
+  void GoBack(int64_t generation);
   Result<std::string> WriteCheckpoint(uint64_t cut, bool* committed);
 
   EngineOptions engine_options_;
@@ -85,8 +94,12 @@ class GrpcServer final : public ParameterServer {
   mutable std::mutex newest_mutex_;
   std::string newest_;
 
-  // Clients that are lost, with their last applied pushes here, which a peer has not heard of; by peer.
-  std::vector<std::map<uint64_t, uint64_t>> untold_;
+  std::atomic<int64_t> going_back_{0};
+
+  // Clients that are not here any more and that a peer has not dropped, with their last applied pushes here; nothing
+  // where they left in good order. By peer. Of the watcher.
+  std::vector<std::map<uint64_t, std::optional<uint64_t>>> untold_;
+  Clock::time_point looked_{};
   std::thread watcher_;
   std::mutex watch_mutex_;
   std::condition_variable watch_;
@@ -153,6 +166,7 @@ Status GrpcServer::Start(std::unique_ptr<Backend> backend, ModelLayout layout, E
     return newest_;
   };
   parts.draining = [this] { return draining_.load(); };
+  parts.go_back = [this](int64_t generation) { GoBack(generation); };
   control_ = std::make_unique<ControlService>(std::move(parts));
 
   grpc::EnableDefaultHealthCheckService(true);
@@ -236,37 +250,65 @@ void GrpcServer::Watch() {
     engine_->EndStaleCut(3 * options_.cut_timeout_s);
     if (engine_options_.server == 0) {  // the first server tells who is lost
       const bool away = SecondsSince(std::exchange(checked, Clock::now())) > kAway_s;
-      const AppliedBy lost = engine_->DropSilent(away);
-      if (engine_options_.servers > 1) TellWhoIsLost(lost);
+      const AppliedBy lost = engine_->TakeLost(away);
+      if (engine_options_.servers > 1) LeadPeers(lost);
+      if (engine_->LostTooMuch()) GoBack(engine_->generation() + 1);
     }
     lock.lock();
   }
 }
 
-// Every peer hears of every lost client, those that are away once they are back. What a lost client had pushed to some
-// servers and not to others is counted here.
-void GrpcServer::TellWhoIsLost(const AppliedBy& lost) {
+// The one who serves acts on it.
+void GrpcServer::GoBack(int64_t generation) {
+  int64_t before = 0;
+  if (going_back_.compare_exchange_strong(before, generation))
+    SLUICE_WARN(
+        "server {}: a failure lost more than service.max_lost_pushes allows ({}); back to the newest checkpoint",
+        engine_options_.server, engine_options_.config.max_lost_pushes);
+}
+
+// Every peer hears of every client that is gone, those that are away once they are back, and of the generation.
+void GrpcServer::LeadPeers(const AppliedBy& lost) {
   untold_.resize(static_cast<size_t>(engine_options_.servers - 1));
-  for (auto& peer : untold_) peer.insert(lost.begin(), lost.end());
-  if (std::all_of(untold_.begin(), untold_.end(), [](const auto& peer) { return peer.empty(); })) return;
+  for (auto& peer : untold_)
+    for (const auto& [client, applied] : lost) peer[client] = applied;
+  const bool news = std::any_of(untold_.begin(), untold_.end(), [](const auto& peer) { return !peer.empty(); });
+  if (!news && SecondsSince(looked_) < kFollow_s) return;
   std::unique_lock peers(checkpoint_mutex_, std::try_to_lock);  // a checkpoint needs them
   if (!peers.owns_lock() || !ConnectPeers().ok()) return;
+  looked_ = Clock::now();
+  std::vector<proto::FollowReply> replies(peers_.size());
+  const auto statuses = AskPeers(kPeerTimeout_s, [&](Stub* stub, grpc::ClientContext* context, size_t p) {
+    proto::FollowRequest request;
+    request.set_generation(engine_->generation());
+    for (const auto& [client, applied] : untold_[p]) request.add_lost(client);
+    return stub->Follow(context, request, &replies[p]);
+  });
+  std::set<uint64_t> here;
+  for (const ClientView& client : engine_->Clients()) here.insert(client.id);
   for (size_t p = 0; p < peers_.size(); ++p) {
-    for (auto at = untold_[p].begin(); at != untold_[p].end(); at = untold_[p].erase(at)) {
-      const auto [client, applied] = *at;
-      proto::DropClientRequest request;
-      request.set_client_id(client);
-      proto::DropClientReply reply;
-      const auto context = PeerContext(kPeerTimeout_s);
-      if (!peers_[p]->DropClient(context.get(), request, &reply).ok()) break;  // away: again later
-      if (reply.applied() == applied || !reply.known()) continue;
-      const uint64_t pushes = reply.applied() > applied ? reply.applied() - applied : applied - reply.applied();
-      engine_->counters().partial_pushes.fetch_add(static_cast<int64_t>(pushes), std::memory_order_relaxed);
-      SLUICE_WARN("client {:x} is lost: server {} applied {} of its pushes, server 0 {}; {}", client, p + 1,
-                  reply.applied(), applied,
-                  reply.applied() > applied ? "the samples of the others are trained on once more there"
-                                            : "the rest is lost there");
-    }
+    if (!statuses[p].ok()) continue;  // away
+    if (replies[p].generation() > engine_->generation() || replies[p].lost_too_much())
+      GoBack(std::max(replies[p].generation(), engine_->generation()) + 1);
+    if (replies[p].generation() != engine_->generation()) continue;
+    CompareDropped(p, replies[p]);
+    untold_[p].clear();
+    // A client joins the first server before the others, and leaves it after them: one that is there alone is gone.
+    for (const uint64_t client : replies[p].clients())
+      if (!here.contains(client)) untold_[p].emplace(client, std::nullopt);
+  }
+}
+
+// What a lost client had pushed to some servers and not to others.
+void GrpcServer::CompareDropped(size_t peer, const proto::FollowReply& reply) {
+  for (const auto& dropped : reply.dropped()) {
+    const auto told = untold_[peer].find(dropped.client_id());
+    if (told == untold_[peer].end() || !told->second || *told->second == dropped.sequence()) continue;
+    const uint64_t here = *told->second, there = dropped.sequence();
+    const uint64_t pushes = here > there ? here - there : there - here;
+    engine_->counters().partial_pushes.fetch_add(static_cast<int64_t>(pushes), std::memory_order_relaxed);
+    SLUICE_WARN("client {:x} is gone: server {} applied {} of its pushes, server 0 {}", dropped.client_id(), peer + 1,
+                there, here);
   }
 }
 
@@ -286,8 +328,8 @@ std::unique_ptr<grpc::ClientContext> GrpcServer::PeerContext(double timeout_s) c
   return context;
 }
 
-Status GrpcServer::ForEachPeer(double timeout_s,
-                               const std::function<grpc::Status(Stub*, grpc::ClientContext*, size_t)>& call) {
+std::vector<Status> GrpcServer::AskPeers(double timeout_s,
+                                         const std::function<grpc::Status(Stub*, grpc::ClientContext*, size_t)>& call) {
   std::vector<Status> statuses(peers_.size());
   std::vector<std::thread> threads;
   for (size_t p = 0; p < peers_.size(); ++p) {
@@ -298,13 +340,20 @@ Status GrpcServer::ForEachPeer(double timeout_s,
     });
   }
   for (auto& thread : threads) thread.join();
-  for (const Status& status : statuses) SLUICE_RETURN_IF_ERROR(status);
+  return statuses;
+}
+
+Status GrpcServer::ForEachPeer(double timeout_s,
+                               const std::function<grpc::Status(Stub*, grpc::ClientContext*, size_t)>& call) {
+  for (const Status& status : AskPeers(timeout_s, call)) SLUICE_RETURN_IF_ERROR(status);
   return Status::Ok();
 }
 
 Result<std::string> GrpcServer::Checkpoint() {
   if (hooks_.create == nullptr) return InvalidArgument("this server writes no checkpoints");
   std::lock_guard lock(checkpoint_mutex_);
+  if (going_back_ != 0) return Status(StatusCode::kUnavailable, "the servers are about to go back to a checkpoint");
+  SLUICE_RETURN_IF_ERROR(engine_->MayCut());
   SLUICE_RETURN_IF_ERROR(ConnectPeers());
   bool committed = false;
   const uint64_t cut = RandomNumber();
@@ -334,14 +383,20 @@ Result<std::string> GrpcServer::WriteCheckpoint(uint64_t cut, bool* committed) {
   // not know the cut and refuses to write it.
   proto::BeginCutRequest begin;
   begin.set_cut(cut);
+  begin.set_generation(engine_->generation());
   SLUICE_RETURN_IF_ERROR(ForEachPeer(options_.cut_timeout_s, [&](Stub* stub, grpc::ClientContext* context, size_t p) {
     return stub->BeginCut(context, begin, &begun[p]);
   }));
-  for (const auto& [client, sequence] : engine_->BeginCut()) include(client, sequence);
+  for (const auto& [client, sequence] : engine_->BeginCut(cut)) include(client, sequence);
   int64_t step = engine_->step();
   for (const auto& reply : begun) {
     step = std::max(step, reply.step());
-    for (const auto& applied : reply.applied()) include(applied.client_id(), applied.sequence());
+    for (const auto& applied : reply.applied()) {
+      // What it pushed to some servers only is not settled before they have dropped it too.
+      if (engine_->WasDropped(applied.client_id()))
+        return Status(StatusCode::kUnavailable, "a client that is lost is still known to other servers");
+      include(applied.client_id(), applied.sequence());
+    }
   }
   SLUICE_ASSIGN_OR_RETURN(const std::string folder, hooks_.create(step));
   std::vector<CheckpointHooks::Part> others(peers_.size());
@@ -371,6 +426,7 @@ Result<std::string> GrpcServer::WriteCheckpoint(uint64_t cut, bool* committed) {
                                                         missing[0].first, missing[0].second));
   SLUICE_RETURN_IF_ERROR(
       engine_->AtRest([&](const ServiceState& state) { return hooks_.write(folder, step, state, others).status(); }));
+  SLUICE_RETURN_IF_ERROR(engine_->MayCut());  // nothing was lost meanwhile
   SLUICE_ASSIGN_OR_RETURN(std::string path, hooks_.commit(others));
   *committed = true;
   return path;
