@@ -1,14 +1,12 @@
 #include <algorithm>
 #include <condition_variable>
-#include <cstring>
 #include <mutex>
 #include <set>
 #include <thread>
 
-#include "base/aligned_buffer.h"
 #include "base/log.h"
+#include "service/grpc/batch_codec.h"
 #include "service/grpc/link.h"
-#include "service/packing.h"
 #include "service/parameter_client.h"
 
 namespace sluice::service {
@@ -51,12 +49,6 @@ Pending Failed(Status status, std::atomic<int64_t>* wait_ns) {
   return Pending(state);
 }
 
-// The part of a batch's keys that one server holds.
-struct ServerKeys {
-  std::shared_ptr<KeyList> keys = std::make_shared<KeyList>();
-  std::vector<int32_t> unique;  // [keys]: in the batch's virtual ids
-};
-
 template <class T>
 class ClientOf final : public ParameterClient<T> {
  public:
@@ -96,24 +88,15 @@ class ClientOf final : public ParameterClient<T> {
   Status Join(LinkOptions link);
   Pending Exchange(const PushRequest<T>* push, const PullRequest<T>* pull);
   Status CheckPull(const PullRequest<T>& request, bool with_push) const;
-  RequestFlag PullFlags(const PullRequest<T>& request) const;
   Status CheckPush(const PushRequest<T>& request) const;
-  std::vector<ServerKeys> Partition(const embedding::VirtualIds& ids) const;
-  std::shared_ptr<KeptPush> MakePush(const PushRequest<T>& request, const ServerKeys& keys, int server) const;
-  grpc::Slice EncodeSpan(const T* span, int64_t size, int server, Wire wire) const;
-  void Scatter(const PullRequest<T>& request, const ServerKeys& keys, int server, const Reply& reply) const;
-  // body(table, place among the list's keys begin, end) for every block of a list that a table serves.
-  template <class Body>
-  void ForEachBlock(const KeyList& keys, const Body& body) const;
   void Beat();
 
   ClientOptions options_;
   ModelLayout layout_;
-  std::vector<std::vector<bool>> serves_;  // [tables][vocabularies]
-  LinkCounters counters_;                  // outlives the links
+  BatchCodec<T> codec_;  // outlives the links, as the counters do
+  LinkCounters counters_;
   std::vector<std::unique_ptr<Link>> links_;
   JoinInfo info_;
-  int groups_ = 1;
   int64_t max_open_ = 1;
   std::map<int64_t, OpenBatch> open_;  // by clock
   int64_t pulls_ = 0, pushes_ = 0;
@@ -139,9 +122,6 @@ Status ClientOf<T>::Connect(const ClientOptions& options, const ModelLayout& lay
     return InvalidArgument("rows and their gradients do not travel packed");
   if (options.servers.size() > 64)
     return InvalidArgument("strategy.servers: {} servers; at most 64", options.servers.size());
-  serves_.assign(layout_.tables.size(), std::vector<bool>(layout_.salts.size()));
-  for (size_t t = 0; t < layout_.tables.size(); ++t)
-    for (const int v : layout_.tables[t].vocabularies) serves_[t][static_cast<size_t>(v)] = true;
   LinkOptions link;
   SLUICE_ASSIGN_OR_RETURN(link.token, ReadToken(options.config.token_file));
   link.servers = static_cast<int>(options.servers.size());
@@ -180,7 +160,7 @@ Status ClientOf<T>::Join(LinkOptions link) {
     }
     info_ = {joined.client_id(), joined.staleness(), joined.last_clock(), joined.samples()};
     generation = joined.generation();
-    groups_ = std::clamp<int>(static_cast<int>(joined.groups()), 1, kGroups);
+    codec_ = BatchCodec<T>(layout_, options_, std::clamp<int>(static_cast<int>(joined.groups()), 1, kGroups));
     max_open_ = std::max<int64_t>(1, joined.max_open_batches());
     told_incarnation_ = joined.incarnation();
   }
@@ -261,23 +241,23 @@ Pending ClientOf<T>::Exchange(const PushRequest<T>* push, const PullRequest<T>* 
   const OpenBatch* const pushed = push != nullptr ? &open_.begin()->second : nullptr;
   OpenBatch pulled;
   if (pull != nullptr)
-    pulled.keys = pull->ids != nullptr ? Partition(*pull->ids) : std::vector<ServerKeys>(links_.size());
+    pulled.keys = pull->ids != nullptr ? codec_.Partition(*pull->ids) : std::vector<ServerKeys>(links_.size());
   auto state = std::make_shared<PendingState>(num_servers(), &wait_ns_);
   std::vector<std::shared_ptr<LinkCall>> calls;
   for (int s = 0; s < num_servers(); ++s) {
     const auto at = static_cast<size_t>(s);
     auto call = std::make_shared<LinkCall>();
     if (push != nullptr) {
-      call->push = MakePush(*push, pushed->keys[at], s);
+      call->push = codec_.MakePush(*push, pushed->keys[at], s);
       call->needs_push_keys = links_[at]->incarnation() != pushed->incarnations[at];
     }
     if (pull != nullptr) {
       call->pull_clock = pull->clock;
       call->pull_keys = pulled.keys[at].keys;
-      call->flags = PullFlags(*pull);
+      call->flags = codec_.PullFlags(*pull);
       pulled.incarnations.push_back(links_[at]->incarnation());
       call->on_reply = [this, request = *pull, keys = pulled.keys[at], s](const Reply& reply) {
-        Scatter(request, keys, s, reply);
+        codec_.Scatter(request, keys, s, reply);
       };
     }
     call->on_end = [state](const Status& status) { state->End(status); };
@@ -294,184 +274,6 @@ Pending ClientOf<T>::Exchange(const PushRequest<T>* push, const PullRequest<T>* 
   }
   for (size_t s = 0; s < calls.size(); ++s) links_[s]->Send(std::move(calls[s]));
   return Pending(state);
-}
-
-template <class T>
-RequestFlag ClientOf<T>::PullFlags(const PullRequest<T>& request) const {
-  RequestFlag flags = kPull;
-  if (request.mode == embedding::ResolveMode::kLookup) flags |= kLookup;
-  if (request.params != nullptr) flags |= kWantParams;
-  if (request.buffers != nullptr) flags |= kWantBuffers;
-  if (options_.rows == Wire::kBf16) flags |= kRowsBf16;
-  if (options_.dense == Wire::kBf16) flags |= kDenseBf16;
-  if (options_.dense == Wire::kPacked) flags |= kDensePacked;
-  return flags;
-}
-
-// The batch's keys by server; those of a vocabulary sorted by lock group where the servers have such.
-template <class T>
-std::vector<ServerKeys> ClientOf<T>::Partition(const embedding::VirtualIds& ids) const {
-  const int servers = num_servers();
-  std::vector<ServerKeys> parts(links_.size());
-  const auto vocabularies = static_cast<int>(ids.block_begin.size()) - 1;
-  if (servers == 1 && groups_ == 1) {
-    parts[0].keys->keys = ids.unique;
-    parts[0].keys->counts = ids.counts;
-    parts[0].unique.resize(ids.unique.size());
-    for (size_t i = 0; i < ids.unique.size(); ++i) parts[0].unique[i] = static_cast<int32_t>(i);
-    for (int v = 0; v < vocabularies; ++v)
-      if (ids.block_begin[static_cast<size_t>(v)] < ids.block_begin[static_cast<size_t>(v) + 1])
-        parts[0].keys->blocks.push_back(
-            {v, {ids.block_begin[static_cast<size_t>(v)], ids.block_begin[static_cast<size_t>(v) + 1]}});
-    return parts;
-  }
-  std::vector<int> server_of(embedding::kNumShards);
-  for (int s = 0; s < servers; ++s) {
-    const Range shards = ShardsOfServer(s, servers);
-    for (int64_t shard = shards.begin; shard < shards.end; ++shard) server_of[static_cast<size_t>(shard)] = s;
-  }
-  const size_t buckets = static_cast<size_t>(servers) * static_cast<size_t>(groups_);
-  std::vector<int32_t> next(buckets + 1), order;
-  std::vector<uint16_t> bucket_of;
-  for (int v = 0; v < vocabularies; ++v) {
-    const auto begin = static_cast<size_t>(ids.block_begin[static_cast<size_t>(v)]);
-    const auto end = static_cast<size_t>(ids.block_begin[static_cast<size_t>(v) + 1]);
-    std::fill(next.begin(), next.end(), 0);
-    bucket_of.resize(end - begin);
-    order.resize(end - begin);
-    for (size_t i = begin; i < end; ++i) {
-      const Key key = ids.unique[i];
-      const int group = groups_ > 1 ? GroupOf(key) : 0;
-      const int bucket = server_of[static_cast<size_t>(embedding::ShardOf(key))] * groups_ + group;
-      bucket_of[i - begin] = static_cast<uint16_t>(bucket);
-      ++next[static_cast<size_t>(bucket) + 1];
-    }
-    for (size_t b = 0; b < buckets; ++b) next[b + 1] += next[b];
-    std::vector<int32_t> bounds(next);
-    for (size_t i = begin; i < end; ++i)
-      order[static_cast<size_t>(next[bucket_of[i - begin]]++)] = static_cast<int32_t>(i);
-    for (int s = 0; s < servers; ++s) {
-      ServerKeys& part = parts[static_cast<size_t>(s)];
-      const int32_t from = bounds[static_cast<size_t>(s * groups_)],
-                    to = bounds[static_cast<size_t>((s + 1) * groups_)];
-      if (from == to) continue;
-      const int64_t first = part.keys->size();
-      for (int32_t k = from; k < to; ++k) {
-        const int32_t u = order[static_cast<size_t>(k)];
-        part.unique.push_back(u);
-        part.keys->keys.push_back(ids.unique[static_cast<size_t>(u)]);
-        part.keys->counts.push_back(ids.counts[static_cast<size_t>(u)]);
-      }
-      part.keys->blocks.push_back({v, {first, part.keys->size()}});
-    }
-  }
-  return parts;
-}
-
-template <class T>
-template <class Body>
-void ClientOf<T>::ForEachBlock(const KeyList& keys, const Body& body) const {
-  for (size_t t = 0; t < layout_.tables.size(); ++t)
-    for (const auto& block : keys.blocks)
-      if (serves_[t][static_cast<size_t>(block.vocabulary)]) body(t, block.keys);
-}
-
-template <class T>
-grpc::Slice ClientOf<T>::EncodeSpan(const T* span, int64_t size, int server, Wire wire) const {
-  if (span == nullptr) return {};
-  const Range mine = SpanOfServer(size, server, num_servers());
-  if constexpr (sizeof(T) == sizeof(float)) {
-    if (wire == Wire::kPacked) {
-      Bytes out(static_cast<size_t>(PackedBound(mine.size())));
-      out.Truncate(static_cast<size_t>(PackFloats(span + mine.begin, mine.size(), out.data())));
-      return ToSlice(std::move(out));
-    }
-  }
-  const bool bf16 = wire == Wire::kBf16;
-  Bytes out(static_cast<size_t>(WireBytes(mine.size(), bf16, sizeof(T))));
-  EncodeNumbers(span + mine.begin, mine.size(), bf16, out.data());
-  return ToSlice(std::move(out));
-}
-
-template <class T>
-std::shared_ptr<KeptPush> ClientOf<T>::MakePush(const PushRequest<T>& request, const ServerKeys& keys,
-                                                int server) const {
-  auto push = std::make_shared<KeptPush>();
-  const bool bf16 = options_.row_gradients == Wire::kBf16;
-  push->keys = keys.keys;
-  push->header.flags = bf16 ? kRowGradientsBf16 : 0u;
-  if (options_.dense_gradients == Wire::kBf16) push->header.flags |= kDenseGradientsBf16;
-  if (options_.dense_gradients == Wire::kPacked) push->header.flags |= kDenseGradientsPacked;
-  push->header.push_clock = request.clock;
-  push->header.weight = request.weight;
-  push->header.samples = request.samples;
-  push->header.lease = request.leases[0].lease;
-  push->header.next_lease = request.leases[1].lease;
-  push->header.next_lease_samples = request.leases[1].samples;
-  int64_t scalars = 0;
-  ForEachBlock(*keys.keys, [&](size_t t, Range block) { scalars += block.size() * layout_.tables[t].dim; });
-  if (request.ids != nullptr && scalars > 0) {
-    Bytes out(static_cast<size_t>(WireBytes(scalars, bf16, sizeof(T))));
-    AlignedBuffer<T> sorted;
-    if (bf16) sorted.Resize(scalars);
-    T* to = bf16 ? sorted.data() : reinterpret_cast<T*>(out.data());
-    ForEachBlock(*keys.keys, [&](size_t t, Range block) {
-      const int64_t dim = layout_.tables[t].dim;
-      const T* const from = request.grads[t];
-      if (dim == 1) {
-        for (int64_t i = block.begin; i < block.end; ++i) *to++ = from[keys.unique[static_cast<size_t>(i)]];
-        return;
-      }
-      for (int64_t i = block.begin; i < block.end; ++i, to += dim)
-        std::memcpy(to, from + keys.unique[static_cast<size_t>(i)] * dim, static_cast<size_t>(dim) * sizeof(T));
-    });
-    if (bf16) EncodeNumbers(sorted.data(), scalars, true, out.data());
-    push->row_gradients = ToSlice(std::move(out));
-  }
-  push->dense_gradients = EncodeSpan(request.dense_grads, layout_.params, server, options_.dense_gradients);
-  push->buffers = EncodeSpan(request.buffers, layout_.buffers, server, Wire::kNative);
-  return push;
-}
-
-template <class T>
-void ClientOf<T>::Scatter(const PullRequest<T>& request, const ServerKeys& keys, int server, const Reply& reply) const {
-  const bool bf16 = options_.rows == Wire::kBf16;
-  int64_t scalars = 0;
-  ForEachBlock(*keys.keys, [&](size_t t, Range block) { scalars += block.size() * layout_.tables[t].dim; });
-  if (reply.rows.size() == static_cast<size_t>(WireBytes(scalars, bf16, sizeof(T))) && request.ids != nullptr) {
-    AlignedBuffer<T> decoded;
-    Pieces numbers = reply.rows;
-    if (bf16) {
-      decoded.Resize(scalars);
-      DecodeNumbers(reply.rows, scalars, true, decoded.data());
-      numbers = Pieces(std::as_bytes(std::span<const T>(decoded.data(), static_cast<size_t>(scalars))));
-    }
-    PieceReader reader(numbers);
-    std::vector<std::byte> scratch;
-    ForEachBlock(*keys.keys, [&](size_t t, Range block) {
-      const auto dim = layout_.tables[t].dim;
-      const size_t bytes = static_cast<size_t>(dim) * sizeof(T);
-      scratch.resize(bytes);
-      T* const rows = request.rows[t];
-      for (int64_t i = block.begin; i < block.end; ++i)
-        std::memcpy(rows + keys.unique[static_cast<size_t>(i)] * dim, reader.Next(bytes, scratch.data()), bytes);
-    });
-  }
-  const auto take = [&](const Pieces& bytes, Wire wire, int64_t size, T* to) {
-    const Range mine = SpanOfServer(size, server, num_servers());
-    if constexpr (sizeof(T) == sizeof(float)) {
-      if (wire == Wire::kPacked) {
-        AlignedBuffer<std::byte> copy;
-        if (to != nullptr) (void)UnpackFloats(bytes.Whole(&copy), mine.size(), to + mine.begin);
-        return;
-      }
-    }
-    const bool half = wire == Wire::kBf16;
-    if (to != nullptr && bytes.size() == static_cast<size_t>(WireBytes(mine.size(), half, sizeof(T))))
-      DecodeNumbers(bytes, mine.size(), half, to + mine.begin);
-  };
-  take(reply.dense, options_.dense, layout_.params, request.params);
-  take(reply.buffers, Wire::kNative, layout_.buffers, request.buffers);
 }
 
 // ---- control

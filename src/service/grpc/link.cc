@@ -8,15 +8,12 @@
 namespace sluice::service {
 namespace {
 
-constexpr double kFirstPause_s = 0.05, kLongestPause_s = 1.0;
 constexpr auto kTick = std::chrono::milliseconds(100);
-
-// Failures after which another attempt may do.
-bool MayPass(const Status& status) { return status.code() == StatusCode::kUnavailable; }
 
 }  // namespace
 
-Link::Link(LinkOptions options, LinkCounters* counters) : options_(std::move(options)), counters_(counters) {}
+Link::Link(LinkOptions options, LinkCounters* counters)
+    : options_(std::move(options)), counters_(counters), channel_(options_) {}
 
 Link::~Link() {
   {
@@ -38,64 +35,29 @@ double Link::SilentSeconds() const {
   return std::chrono::duration<double>(since).count();
 }
 
-Status Link::Join(bool begins, proto::JoinReply* reply) {
-  proto::JoinRequest request;
-  request.set_protocol(kProtocol);
-  request.set_name(options_.name);
-  request.set_worker(options_.worker);
-  request.set_layout(options_.layout);
-  request.set_servers(static_cast<uint32_t>(options_.servers));
-  request.set_shard(static_cast<uint32_t>(options_.server));
-  request.set_begins(begins);
-  {
-    std::lock_guard lock(mutex_);
-    request.set_client_id(client_id_);
-    request.set_generation(generation_);
-    request.set_clock(kept_.empty() ? last_clock_ : kept_.front()->header.push_clock - 1);
-    request.set_first_sequence(kept_.empty() ? next_sequence_ : kept_.front()->header.sequence);
-  }
-  grpc::ClientContext context;
-  context.set_deadline(DeadlineIn(options_.config.connect_timeout_s));
-  if (!options_.token.empty()) context.AddMetadata(kTokenKey, "Bearer " + options_.token);
-  return FromGrpc(control_->Join(&context, request, reply));
-}
-
-// Until the channel stands, at most so long. Calls that fail at once move nothing on: without somebody who waits, gRPC
-// looks after a channel that is being made every five seconds only.
-void Link::AwaitServer(double seconds) { (void)channel_->WaitForConnected(DeadlineIn(seconds)); }
-
-Status Link::JoinPatiently(bool begins, proto::JoinReply* reply) {
-  const auto begin = Clock::now();
-  double pause_s = kFirstPause_s;
-  Status status = Join(begins, reply);
-  while (MayPass(status) && SecondsSince(begin) < options_.config.retry_s) {
-    std::this_thread::sleep_for(std::chrono::duration<double>(kFirstPause_s));
-    AwaitServer(pause_s);
-    pause_s = std::min(2 * pause_s, kLongestPause_s);
-    status = Join(begins, reply);
-  }
-  return status.WithContext(fmt::format("parameter server {}", options_.address));
+JoinAs Link::Self(bool begins) const {
+  std::lock_guard lock(mutex_);
+  return {client_id_, generation_, kept_.empty() ? last_clock_ : kept_.oldest().header.push_clock - 1,
+          kept_.first_sequence(), begins};
 }
 
 Status Link::Connect(uint64_t client_id, int64_t clock, int64_t generation) {
-  SLUICE_ASSIGN_OR_RETURN(channel_, OpenChannel(options_.address, options_.config));
-  control_ = proto::ParameterService::NewStub(channel_);
-  rows_ = std::make_unique<grpc::GenericStub>(channel_);
+  SLUICE_RETURN_IF_ERROR(channel_.Open());
   client_id_ = client_id;
   generation_ = generation;
   last_clock_ = clock;
-  SLUICE_RETURN_IF_ERROR(JoinPatiently(true, &joined_));
+  SLUICE_RETURN_IF_ERROR(channel_.JoinPatiently(Self(true), &joined_));
   client_id_ = joined_.client_id();
   generation_ = joined_.generation();
   incarnation_ = joined_.incarnation();
-  next_sequence_ = joined_.applied() + 1;
+  kept_.BeginAfter(joined_.applied());
   return Status::Ok();
 }
 
 Status Link::Begin(int64_t clock) {
   last_clock_ = clock;
   proto::JoinReply reply = joined_;
-  if (joined_.last_clock() < clock) SLUICE_RETURN_IF_ERROR(JoinPatiently(true, &reply));
+  if (joined_.last_clock() < clock) SLUICE_RETURN_IF_ERROR(channel_.JoinPatiently(Self(true), &reply));
   incarnation_ = reply.incarnation();
   Alive();
   {
@@ -116,10 +78,7 @@ void Link::OpenStream(uint64_t session) {
   handles_ =
       joined_.max_handles() > 0 ? std::make_unique<HandleMap>(static_cast<int64_t>(joined_.max_handles())) : nullptr;
   stream_ = std::make_unique<Stream>();
-  stream_->context.AddMetadata(kClientKey, std::to_string(client_id_));
-  stream_->context.AddMetadata(kSessionKey, std::to_string(session));
-  if (!options_.token.empty()) stream_->context.AddMetadata(kTokenKey, "Bearer " + options_.token);
-  stream_->rpc = rows_->PrepareCall(&stream_->context, kRowsMethod, &queue_of_events_);
+  stream_->rpc = channel_.PrepareRows(client_id_, session, &stream_->context, &queue_of_events_);
   stream_->under_way = 1;
   stream_->rpc->StartCall(reinterpret_cast<void*>(kStarted));
 }
@@ -155,10 +114,8 @@ void Link::Send(std::shared_ptr<LinkCall> call) {
   {
     std::lock_guard lock(mutex_);
     if (call->push != nullptr) {
-      call->push->header.sequence = next_sequence_++;
       last_clock_ = call->push->header.push_clock;
-      kept_.push_back(call->push);
-      kept_bytes_ += call->push->bytes();
+      kept_.Add(call->push);
     }
     if (dead_.ok()) {
       if (call->push != nullptr) ++pushes_under_way_;
@@ -313,8 +270,8 @@ void Link::Received(grpc::ByteBuffer* buffer) {
       return;
     }
     stream_->answered = true;
-    Trim(reply->header.durable);
-    TrimToSize();
+    kept_.Durable(reply->header.durable);
+    TrimKept();
     const auto found = calls_.find(reply->header.request);
     if (found == calls_.end()) return;
     call = found->second;
@@ -350,28 +307,13 @@ void Link::Received(grpc::ByteBuffer* buffer) {
   changed_.notify_all();
 }
 
-// REQUIRES: mutex_, kept pushes.
-void Link::DropKept() {
-  kept_bytes_ -= kept_.front()->bytes();
-  kept_.pop_front();
-}
-
-// Forgets pushes that need not be sent again. REQUIRES: mutex_.
-void Link::Trim(uint64_t durable) {
-  durable_ = std::max(durable_, durable);
-  while (!kept_.empty() && kept_.front()->header.sequence <= durable) DropKept();
-}
-
-// Forgets the oldest where there is no room for them, but for those under way. REQUIRES: mutex_.
-void Link::TrimToSize() {
-  const auto under_way = [&](uint64_t sequence) {
+// REQUIRES: mutex_.
+void Link::TrimKept() {
+  kept_.TrimTo(options_.config.replay_bytes / options_.servers, [&](uint64_t sequence) {
     return std::any_of(calls_.begin(), calls_.end(), [&](const auto& call) {
       return call.second->push != nullptr && call.second->push->header.sequence == sequence;
     });
-  };
-  while (!kept_.empty() && kept_bytes_ > options_.config.replay_bytes / options_.servers &&
-         !under_way(kept_.front()->header.sequence))
-    DropKept();
+  });
 }
 
 // Joins again after the stream ended. False: the link is dead.
@@ -395,7 +337,7 @@ bool Link::Reconnect() {
   Status status = dead_;
   while (status.ok() || MayPass(status)) {
     if (!dead_.ok()) break;
-    status = Join(false, &reply);
+    status = channel_.Join(Self(false), &reply);
     if (status.ok()) break;
     std::unique_lock lock(mutex_);
     if (SilentSeconds() > options_.config.retry_s) {
@@ -406,7 +348,7 @@ bool Link::Reconnect() {
     if (changed_.wait_for(lock, std::chrono::duration<double>(kFirstPause_s), [this] { return stopping_; }))
       return false;
     lock.unlock();
-    AwaitServer(pause_s);
+    channel_.AwaitServer(pause_s);
     pause_s = std::min(2 * pause_s, kLongestPause_s);
   }
   if (!status.ok()) {
@@ -431,7 +373,7 @@ bool Link::Reconnect() {
 void Link::Resend(const proto::JoinReply& reply) {
   const bool restarted = reply.incarnation() != incarnation_;
   incarnation_ = reply.incarnation();
-  Trim(reply.durable());
+  kept_.Durable(reply.durable());
   std::map<uint64_t, std::shared_ptr<LinkCall>> before;
   before.swap(calls_);
   queue_.clear();
@@ -441,7 +383,7 @@ void Link::Resend(const proto::JoinReply& reply) {
     call->needs_push_keys = true;
     by_sequence[call->push->header.sequence] = call;
   }
-  for (const auto& push : kept_) {
+  for (const auto& push : kept_.list()) {
     const uint64_t sequence = push->header.sequence;
     if (sequence <= reply.applied() || by_sequence.contains(sequence)) continue;
     auto call = std::make_shared<LinkCall>();  // answered before, and forgotten by a server that was restarted
@@ -503,18 +445,14 @@ void Link::Leaving() {
 Result<bool> Link::AllDurable() const {
   std::lock_guard lock(mutex_);
   if (!dead_.ok()) return dead_;
-  return durable_ + 1 >= next_sequence_;
+  return kept_.all_durable();
 }
 
-Status Link::Control(const std::function<grpc::Status(proto::ParameterService::Stub*, grpc::ClientContext*)>& call,
-                     double timeout_s) {
+Status Link::Control(const ServerChannel::Call& call, double timeout_s) {
   const auto begin = Clock::now();
   double pause_s = kFirstPause_s;
   while (true) {
-    grpc::ClientContext context;
-    context.set_deadline(DeadlineIn(timeout_s > 0 ? timeout_s : options_.config.connect_timeout_s));
-    if (!options_.token.empty()) context.AddMetadata(kTokenKey, "Bearer " + options_.token);
-    const Status status = FromGrpc(call(control_.get(), &context));
+    const Status status = channel_.Try(call, timeout_s);
     if (!MayPass(status) || SecondsSince(begin) > options_.config.retry_s)
       return status.WithContext(fmt::format("parameter server {}", options_.address));
     std::unique_lock lock(mutex_);
@@ -526,19 +464,12 @@ Status Link::Control(const std::function<grpc::Status(proto::ParameterService::S
 }
 
 Status Link::Heartbeat() {
-  proto::ClientRequest request;
-  request.set_client_id(client_id_);
   proto::HeartbeatReply reply;
-  grpc::ClientContext context;
-  // Short: a server that is stopped must not keep the others from hearing of this client.
-  context.set_deadline(DeadlineIn(std::max(0.5, options_.config.heartbeat_s)));
-  if (!options_.token.empty()) context.AddMetadata(kTokenKey, "Bearer " + options_.token);
-  const Status status = FromGrpc(control_->Heartbeat(&context, request, &reply));
-  if (!status.ok()) return status;
+  SLUICE_RETURN_IF_ERROR(channel_.Heartbeat(client_id_, &reply));
   Alive();
   std::lock_guard lock(mutex_);
   if (reply.known())
-    Trim(reply.durable());
+    kept_.Durable(reply.durable());
   else if (stream_ != nullptr && !leaving_)  // the server has forgotten this client, or dropped it: to join again tells
     stream_->context.TryCancel();
   return Status::Ok();

@@ -11,24 +11,12 @@
 #include <thread>
 #include <vector>
 
-#include <grpcpp/generic/generic_stub.h>
-
-#include "parameter_service.grpc.pb.h"
+#include "service/grpc/joining.h"
+#include "service/grpc/kept_pushes.h"
 #include "service/grpc/transport.h"
 #include "service/statistics.h"
 
 namespace sluice::service {
-
-// A push as it can be sent again: its keys and the numbers as they travel.
-struct KeptPush {
-  RequestHeader header;  // of the push's part
-  std::shared_ptr<const KeyList> keys;
-  grpc::Slice row_gradients, dense_gradients, buffers;
-  int64_t bytes() const {
-    return static_cast<int64_t>(row_gradients.size() + dense_gradients.size() + buffers.size() +
-                                (keys != nullptr ? keys->keys.size() * (sizeof(Key) + sizeof(int32_t)) : 0));
-  }
-};
 
 // One request to one server until it is answered.
 struct LinkCall {
@@ -42,14 +30,6 @@ struct LinkCall {
   Clock::time_point begin = Clock::now();
 };
 
-struct LinkOptions {
-  std::string address;
-  int server = 0, servers = 1;
-  std::string name, layout, token;
-  bool worker = true;
-  ServiceConfig config;
-};
-
 // What a client counts, over all links.
 struct LinkCounters {
   std::atomic<int64_t> sent{0}, received{0}, keys{0}, rows{0}, row_gradients{0}, dense{0}, dense_gradients{0};
@@ -59,7 +39,11 @@ struct LinkCounters {
 
 // A client's connection to one server: one stream, requests under way, and what it takes to go on after the
 // connection or the server was lost.
-// Threads      Send and the control calls from any; answers come on the link's own thread.
+// Threads      Connect, then Begin, from one; from then on Send and the rest from any. Answers (on_reply, on_end) come
+// on
+//              the link's own thread, or from Send where the link is dead; they may call nothing that waits for it.
+// Errors       a request's own in its on_end; kUnavailable for all of them once the server was away for retry_s, went
+//              back to a checkpoint or does not take this client any more: the link is dead from then on.
 class Link {
  public:
   Link(LinkOptions options, LinkCounters* counters);
@@ -89,8 +73,7 @@ class Link {
   bool outlived() const;
 
   // One control call with a deadline, again and again while the server is away.
-  Status Control(const std::function<grpc::Status(proto::ParameterService::Stub*, grpc::ClientContext*)>& call,
-                 double timeout_s = 0);
+  Status Control(const ServerChannel::Call& call, double timeout_s = 0);
 
  private:
   enum Tag : intptr_t { kStarted = 1, kRead, kWritten, kFinished };
@@ -103,17 +86,13 @@ class Link {
     grpc::Status status;
   };
 
-  Status Join(bool begins, proto::JoinReply* reply);
-  Status JoinPatiently(bool begins, proto::JoinReply* reply);
-  void AwaitServer(double seconds);
+  JoinAs Self(bool begins) const;
   void OpenStream(uint64_t session);
   void Loop();
   bool Reconnect();
   void Handle(Tag tag, bool ok);
   void Received(grpc::ByteBuffer* buffer);
-  void Trim(uint64_t durable);
-  void TrimToSize();
-  void DropKept();
+  void TrimKept();
   void Resend(const proto::JoinReply& reply);
   void Encode(uint64_t number, const LinkCall& call, std::vector<grpc::Slice>* slices);
   void Enqueue(uint64_t number);
@@ -124,9 +103,7 @@ class Link {
 
   const LinkOptions options_;
   LinkCounters* const counters_;
-  std::shared_ptr<grpc::Channel> channel_;
-  std::unique_ptr<proto::ParameterService::Stub> control_;
-  std::unique_ptr<grpc::GenericStub> rows_;
+  ServerChannel channel_;
   proto::JoinReply joined_;
 
   mutable std::mutex mutex_;
@@ -139,10 +116,8 @@ class Link {
   std::unique_ptr<HandleMap> handles_;                   // of the session
   std::map<uint64_t, std::shared_ptr<LinkCall>> calls_;  // under way, by number: the order in which they were sent
   std::deque<uint64_t> queue_;                           // to be written
-  std::deque<std::shared_ptr<KeptPush>> kept_;
-  int64_t kept_bytes_ = 0;
-  uint64_t next_number_ = 1, next_sequence_ = 1;
-  uint64_t durable_ = 0;  // pushes up to this one are in a checkpoint
+  KeptPushes kept_;
+  uint64_t next_number_ = 1;
   int64_t pushes_under_way_ = 0;
   Status push_failure_;  // of a push
   Status dead_;          // nothing will be answered any more
