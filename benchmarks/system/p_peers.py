@@ -64,8 +64,9 @@ def run_ours(args, settings):
         while child.poll() is None:
             for pid in children_of(child.pid):
                 seen = cpu_and_role(pid)
-                if seen:
-                    cpu[pid] = seen
+                # One that has ended has no command line any more, and shows nothing once it was waited for.
+                if seen and (pid not in cpu or seen[1] >= cpu[pid][1]):
+                    cpu[pid] = (max(seen[0], cpu.get(pid, seen)[0], key=("worker", "server").index), seen[1])
             time.sleep(0.05)
         if child.returncode != 0:
             raise SystemExit(f"sluice launch left with code {child.returncode}")

@@ -85,15 +85,16 @@ class ModelServer {
 
   Status Run() {
     SLUICE_ASSIGN_OR_RETURN(folder_, OpenServerFolder(header_.config, options_));
-    if (header_.config.checkpoint.resume != "auto") {  // the journal belongs to this folder's checkpoints
-      std::error_code error;
-      fs::remove(JournalPath(), error);
-    }
+    if (header_.config.checkpoint.resume != "auto") RemoveJournal();  // it belongs to this folder's checkpoints
     SLUICE_RETURN_IF_ERROR(Open());
     if (options_.on_listening) options_.on_listening(server_->address());
     for (Loop(); server_->going_back() != 0 && !InterruptFlag().load(); Loop()) SLUICE_RETURN_IF_ERROR(GoBack());
     const Status status = Finish();
+    const bool nobody_left = server_->engine().Clients().empty();
     server_->Shutdown(kGrace_s);
+    // What no checkpoint holds ends with this process, and nobody is there to send it again: the next start is from the
+    // newest checkpoint alone, or from the beginning.
+    if (status.ok() && nobody_left) RemoveJournal();
     return status;
   }
 
@@ -101,6 +102,11 @@ class ModelServer {
   using Part = service::CheckpointHooks::Part;
 
   std::string JournalPath() const { return folder_.File("servers/" + std::to_string(options_.server) + "/journal"); }
+
+  void RemoveJournal() {
+    std::error_code error;
+    fs::remove(JournalPath(), error);
+  }
 
   Status Open() {
     service::ServiceState service;

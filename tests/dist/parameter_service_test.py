@@ -47,6 +47,21 @@ def test_launch_starts_trains_and_ends_all(path):
     run("eval", harness.checkpoints(os.path.join(folder, "servers"))[-1], data)
 
 
+def test_a_folder_whose_run_kept_nothing_is_trained_anew(path):
+    data = write_criteo(os.path.join(path, "data.tsv"), SAMPLES)
+    folder = os.path.join(path, "run")
+    expected = trained_samples(data, path)
+    for attempt in range(3):
+        run(*launch(data, folder, 2, 2, **service_settings("ps-async", 2, checkpoint__at_end=False, checkpoint__every_steps=0)))
+        samples = [metrics(os.path.join(folder, f"worker-{w}"))["samples"] for w in range(2)]
+        check(sum(samples) == expected, f"run {attempt}: {samples} of {expected}")
+    # What a checkpoint holds is not trained on again.
+    run(*launch(data, folder, 2, 2, **service_settings("ps-async", 2)))
+    run(*launch(data, folder, 2, 2, **service_settings("ps-async", 2)))
+    samples = [metrics(os.path.join(folder, f"worker-{w}"))["samples"] for w in range(2)]
+    check(sum(samples) == 0, f"after its end: {samples}")
+
+
 def test_one_synchronous_worker_has_the_bits_of_one_process(path):
     data = write_criteo(os.path.join(path, "data.tsv"), SAMPLES)
     settings = {"data__split__kind": "tail", "deterministic": True, "train__epochs": 2, "train__eval_every_epoch": False}
