@@ -53,8 +53,9 @@ class ParameterServer {
   virtual Engine& engine() = 0;
   // One cut over all servers, by the first of them. Its path.
   virtual Result<std::string> Checkpoint() = 0;
-  // Checkpoints that this server took part in.
-  virtual int64_t checkpoints() const = 0;
+  // Whether the first server has said that it leaves, its last checkpoint being written if it writes one. It says so in
+  // Shutdown, and takes it back where it is started again.
+  virtual bool first_leaves() const = 0;
   // Not 0: a failure lost too much, and this server is to go back to the newest checkpoint, as this generation.
   virtual int64_t going_back() const = 0;
   // Health checks say no, clients that ask are told to come back, requests under way come to their end, then the port

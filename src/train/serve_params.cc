@@ -32,7 +32,7 @@ namespace fs = std::filesystem;
 
 constexpr auto kTick = std::chrono::milliseconds(50);
 constexpr double kGrace_s = 5;     // for requests under way at the end
-constexpr double kLastCut_s = 20;  // other servers: for the first one's last checkpoint
+constexpr double kLastCut_s = 20;  // other servers: until the first one has written its last checkpoint
 
 Status ValidateForServing(const RunConfig& config, const ServeOptions& options) {
   const auto& strategy = config.strategy;
@@ -366,10 +366,8 @@ class ModelServer {
       if (path.ok()) SLUICE_INFO("checkpoint {}", path.value());
       return path.status();
     }
-    const int64_t before = server_->checkpoints();
     const auto begin = service::Clock::now();
-    while (header_.config.checkpoint.at_end && server_->checkpoints() == before &&
-           service::SecondsSince(begin) < kLastCut_s)
+    while (header_.config.checkpoint.at_end && !server_->first_leaves() && service::SecondsSince(begin) < kLastCut_s)
       std::this_thread::sleep_for(kTick);
     return Status::Ok();
   }

@@ -177,6 +177,7 @@ grpc::Status ControlService::EndCut(Context* context, const proto::EndCutRequest
 grpc::Status ControlService::Follow(Context* context, const proto::FollowRequest* request, proto::FollowReply* reply) {
   return Answer(context, [&]() -> Status {
     Engine& engine = *parts_.engine;
+    parts_.leaving(request->leaving());
     reply->set_generation(engine.generation());
     if (request->generation() != engine.generation()) {
       if (request->generation() > engine.generation()) parts_.go_back(request->generation());

@@ -27,6 +27,7 @@ class ControlService final : public proto::ParameterService::Service {
     std::function<std::string()> newest_checkpoint;
     std::function<bool()> draining;
     std::function<void(int64_t)> go_back;  // to a checkpoint, as this generation
+    std::function<void(bool)> leaving;     // the first server is, or is not
     Clock::time_point started = Clock::now();
   };
   explicit ControlService(Parts parts) : parts_(std::move(parts)) {}

@@ -48,7 +48,7 @@ class GrpcServer final : public ParameterServer {
   std::string address() const override { return address_; }
   Engine& engine() override { return *engine_; }
   Result<std::string> Checkpoint() override;
-  int64_t checkpoints() const override { return checkpoints_.load(); }
+  bool first_leaves() const override { return first_leaves_.load(); }
   int64_t going_back() const override { return going_back_.load(); }
   void Shutdown(double grace_s) override;
 
@@ -68,6 +68,7 @@ class GrpcServer final : public ParameterServer {
   std::vector<Status> AskPeers(double timeout_s,
                                const std::function<grpc::Status(Stub*, grpc::ClientContext*, size_t)>& call);
   void LeadPeers(const AppliedBy& lost);
+  void TellLeaving();
   void CompareDropped(size_t peer, const proto::FollowReply& reply);
   void GoBack(int64_t generation);
   Result<std::string> WriteCheckpoint(uint64_t cut, bool* committed);
@@ -90,7 +91,7 @@ class GrpcServer final : public ParameterServer {
 
   std::mutex checkpoint_mutex_;
   std::vector<std::unique_ptr<Stub>> peers_;  // of servers 1, 2, ...
-  std::atomic<int64_t> checkpoints_{0};
+  std::atomic<bool> first_leaves_{false};
   mutable std::mutex newest_mutex_;
   std::string newest_;
 
@@ -157,7 +158,6 @@ Status GrpcServer::Start(std::unique_ptr<Backend> backend, ModelLayout layout, E
   parts.groups = engine_options_.staleness == 0 ? 1 : kGroups;
   parts.checkpoint = [this] { return Checkpoint(); };
   parts.wrote = [this](const std::string& folder) {
-    ++checkpoints_;
     std::lock_guard lock(newest_mutex_);
     newest_ = folder;
   };
@@ -167,6 +167,7 @@ Status GrpcServer::Start(std::unique_ptr<Backend> backend, ModelLayout layout, E
   };
   parts.draining = [this] { return draining_.load(); };
   parts.go_back = [this](int64_t generation) { GoBack(generation); };
+  parts.leaving = [this](bool leaving) { first_leaves_.store(leaving); };
   control_ = std::make_unique<ControlService>(std::move(parts));
 
   grpc::EnableDefaultHealthCheckService(true);
@@ -299,6 +300,19 @@ void GrpcServer::LeadPeers(const AppliedBy& lost) {
   }
 }
 
+// The others need not wait for a checkpoint of this one. REQUIRES: Watch has ended, since it says the contrary.
+void GrpcServer::TellLeaving() {
+  std::lock_guard peers(checkpoint_mutex_);
+  if (!ConnectPeers().ok()) return;
+  proto::FollowRequest request;
+  request.set_generation(engine_->generation());
+  request.set_leaving(true);
+  std::vector<proto::FollowReply> replies(peers_.size());
+  AskPeers(kPeerTimeout_s, [&](Stub* stub, grpc::ClientContext* context, size_t p) {
+    return stub->Follow(context, request, &replies[p]);
+  });
+}
+
 // What a lost client had pushed to some servers and not to others.
 void GrpcServer::CompareDropped(size_t peer, const proto::FollowReply& reply) {
   for (const auto& dropped : reply.dropped()) {
@@ -368,7 +382,6 @@ Result<std::string> GrpcServer::Checkpoint() {
   });
   if (!told.ok()) SLUICE_WARN("ending a cut: {}", told.message());
   if (path.ok()) {
-    ++checkpoints_;
     std::lock_guard newest(newest_mutex_);
     newest_ = *path;
   }
@@ -442,6 +455,7 @@ void GrpcServer::Shutdown(double grace_s) {
   watch_.notify_all();
   if (watcher_.joinable()) watcher_.join();
   if (server_ == nullptr) return;
+  if (engine_options_.server == 0) TellLeaving();
   if (auto* health = server_->GetHealthCheckService()) health->SetServingStatus(false);
   engine_->Shutdown();
   server_->Shutdown(DeadlineIn(grace_s));
