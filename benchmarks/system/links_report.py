@@ -1,7 +1,6 @@
 """Tables and picture of what links.py measured."""
-import math
-
 import step_model
+from small_multiples import SmallMultiples
 
 PLACEMENTS = ["des", "des_rs", "field_a2a", "rows_a2a"]
 COLORS = {"des": "#0b6e4f", "des_rs": "#6fb98f", "field_a2a": "#c8553d", "rows_a2a": "#3d5a98"}
@@ -84,53 +83,23 @@ def markdown(results):
 
 
 def svg(results):
-    """Small multiples: a row for each model, a column for each number of keys; step time over bandwidth, both logarithmic."""
+    """A row for each model, a column for each number of keys; step time over bandwidth."""
     timed = [r for r in results["timed"].values()]
     models = sorted({r["case"][0] for r in timed})
     keys = sorted({r["case"][1] for r in timed})
     links = sorted({r["case"][2] for r in timed})
     times = [of["step_s"] * 1e3 for r in timed for of in r["of"].values()]
-    low, high = math.floor(math.log10(min(times))), math.ceil(math.log10(max(times)))
-    width, height, gap, left, top = 200, 170, 24, 60, 60
-    total_w, total_h = left + len(keys) * (width + gap), top + len(models) * (height + gap) + 40
-
-    def x_of(column, mbit):
-        share = 0.5 if len(links) == 1 else math.log(mbit / links[0]) / math.log(links[-1] / links[0])
-        return left + column * (width + gap) + 12 + share * (width - 24)
-
-    def y_of(row, ms):
-        return top + row * (height + gap) + height - (math.log10(ms) - low) / max(1, high - low) * height
-
-    parts = [f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {total_w} {total_h}" font-family="sans-serif" font-size="11">',
-             f'<rect width="{total_w}" height="{total_h}" fill="white"/>',
-             f'<text x="{left}" y="18" font-size="14">Milliseconds a step, two ranks, by bandwidth of the link; a ring is the '
-             'planner\'s choice</text>']
-    for i, placement in enumerate(PLACEMENTS):
-        x = left + i * 120
-        parts.append(f'<line x1="{x}" x2="{x + 18}" y1="34" y2="34" stroke="{COLORS[placement]}" stroke-width="3"/>'
-                     f'<text x="{x + 23}" y="38">{placement}</text>')
+    picture = SmallMultiples(
+        "Milliseconds a step, two ranks, by bandwidth of the link; a ring is the planner's choice", COLORS,
+        [[f"{model}, {count} key{'s' if count > 1 else ''} a field" for count in keys] for model in models], links, times,
+        [(m, f"{m // 1000} Gbit/s" if m >= 1000 else f"{m} Mbit/s") for m in links], " ms")
     for row, model in enumerate(models):
         for column, count in enumerate(keys):
-            x0, y0 = left + column * (width + gap), top + row * (height + gap)
-            parts.append(f'<rect x="{x0}" y="{y0}" width="{width}" height="{height}" fill="none" stroke="#999"/>'
-                         f'<text x="{x0 + 6}" y="{y0 + 14}">{model}, {count} key{"s" if count > 1 else ""} a field</text>')
-            for power in range(low, high + 1):
-                y = y_of(row, 10 ** power)
-                parts.append(f'<line x1="{x0}" x2="{x0 + width}" y1="{y:.1f}" y2="{y:.1f}" stroke="#ddd"/>')
-                if column == 0:
-                    parts.append(f'<text x="{x0 - 6}" y="{y + 4:.1f}" text-anchor="end">{10 ** power:g} ms</text>')
-            if row == len(models) - 1:
-                for mbit in links:
-                    name = f"{mbit // 1000} Gbit/s" if mbit >= 1000 else f"{mbit} Mbit/s"
-                    parts.append(f'<text x="{x_of(column, mbit):.1f}" y="{y0 + height + 15}" text-anchor="middle">{name}</text>')
-            here = {r["case"][2]: r["of"] for r in timed if r["case"][:2] == [model, count] or tuple(r["case"][:2]) == (model, count)}
+            here = {r["case"][2]: r["of"] for r in timed if tuple(r["case"][:2]) == (model, count)}
             for placement in PLACEMENTS:
-                points = [(x_of(column, m), y_of(row, 1e3 * here[m][placement]["step_s"]))
-                          for m in links if m in here and placement in here[m]]
-                path = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
-                parts.append(f'<polyline points="{path}" fill="none" stroke="{COLORS[placement]}" stroke-width="2"/>')
+                picture.line(row, column, placement, [(m, 1e3 * here[m][placement]["step_s"])
+                                                      for m in links if m in here and placement in here[m]])
             for m in links:
                 if m in here:
-                    parts.append(f'<circle cx="{x_of(column, m):.1f}" cy="{y_of(row, 1e3 * here[m]["auto"]["step_s"]):.1f}" r="5" '
-                                 'fill="none" stroke="#222"/>')
-    return "\n".join(parts) + "\n</svg>\n"
+                    picture.ring(row, column, m, 1e3 * here[m]["auto"]["step_s"])
+    return picture.svg()

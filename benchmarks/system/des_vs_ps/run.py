@@ -3,111 +3,171 @@
 quality against staleness. One command:
 
     benchmarks/system/des_vs_ps/run.py                 under half an hour on two cores
-    benchmarks/system/des_vs_ps/run.py --form full
+    benchmarks/system/des_vs_ps/run.py --form full     the same with more data, more of every axis and larger nets: a day
 
-Every run is `sluice compare`: separate processes, each with its machine's shaped link (network namespaces; needs root), all
+Every case is `sluice compare`: separate processes, each with its machine's shaped link (network namespaces; needs root), all
 of them on the same cores. Data comes from `sluice synth` with keys that arrive and leave, in time order; every sample is
-scored before it is trained on. What is done is kept in --out and not done again; report.py makes the tables."""
+scored before it is trained on. What is done is kept in --out and not done again, so a run that was ended goes on with the
+same command; report.py makes the tables."""
 import argparse
+import glob
 import json
 import os
+import platform
 import shlex
+import shutil
+import signal
 import subprocess
 import sys
+import time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, HERE)
-import cases  # noqa: E402
+import forms  # noqa: E402
+import inputs  # noqa: E402
 
 
-def jobs(form):
-    """(name, part, settings) of every run."""
-    for seed in range(1, form["seeds"] + 1):
-        for data in ("multi", "criteo"):
-            for model in cases.MODELS:
-                # The first seed shows every preset; of the others, which compute the same model, one is enough for quality.
-                presets = cases.PRESETS if seed == 1 else "des,ps-async"
-                yield f"models-{data}-{model}-seed{seed}", "models", {
-                    "kind": data, "model": model, "seed": seed, "presets": presets, "ranks": form["ranks"],
-                    "link": form["link"], "shape": form[data]}
-    surface = form["surface"]
-    for model in surface["models"]:
-        for keys in surface["keys"]:
-            for ranks in surface["ranks"]:
-                for link in surface["links"]:
-                    yield f"surface-{model}-keys{keys}-ranks{ranks}-{link or 'unshaped'}", "surface", {
-                        "kind": "multi", "model": model, "seed": 1, "presets": "des,des_rs,rows_a2a,ps-async", "ranks": ranks,
-                        "link": link, "keys": keys, "shape": dict(form["multi"], samples=surface["samples"])}
-    stale = form["staleness"]
-    for model in stale["models"]:
-        for ahead in stale["pull_ahead"]:
-            for workers in stale["workers"]:
-                for seed in range(1, stale["seeds"] + 1):
-                    yield f"staleness-{model}-workers{workers}-ahead{ahead}-seed{seed}", "staleness", {
-                        "kind": "criteo", "model": model, "seed": seed, "presets": "ps-async", "ranks": workers,
-                        "link": "1Gbit", "ahead": ahead, "shape": dict(form["criteo"], samples=stale["samples"])}
-        for seed in range(1, stale["seeds"] + 1):
-            yield f"staleness-{model}-one-seed{seed}", "staleness", {
-                "kind": "criteo", "model": model, "seed": seed, "presets": "one", "ranks": 1, "link": None,
-                "shape": dict(form["criteo"], samples=stale["samples"])}
+def second_half(folder):
+    """AUC and log loss of the second half of the samples that a run scored before it trained on them: means of its windows, of
+    all workers. A worker's windows are of its own samples."""
+    auc = loss = samples = 0
+    for path in glob.glob(os.path.join(folder, "train.jsonl")) + glob.glob(os.path.join(folder, "worker-*", "train.jsonl")):
+        with open(path, encoding="utf-8") as file:
+            windows = [w for w in map(json.loads, file) if w["event"] == "window"]
+        half = windows[-1]["first_sample"] / 2 if windows else 0
+        for at, window in enumerate(windows):
+            # The last window is as long as the data lets it be; a few samples say nothing of AUC.
+            full = at + 1 < len(windows) or len(windows) == 1
+            if window["first_sample"] < half or not full:
+                continue
+            auc, loss, samples = auc + window["auc"], loss + window["logloss"], samples + 1
+    return {"late_auc": auc / samples, "late_logloss": loss / samples, "late_windows": samples} if samples else {}
 
 
-def run(name, part, job, form, args):
-    out = os.path.join(args.out, f"{name}.json")
-    if os.path.exists(out):
-        return
-    shape = dict(job["shape"])
-    batch = shape.pop("batch")
-    samples = shape.pop("samples")
-    data = cases.make_data(args.sluice, args.data, job["kind"], job["seed"], samples, keys=job.get("keys"), **shape)
-    config = cases.write_config(args.out, name, data, job["model"], form, batch)
-    command = shlex.split(args.prefix) + [args.sluice, "compare", config, "--presets", job["presets"], "--ranks",
-                                          str(job["ranks"]), "--seeds", str(job["seed"]), "--json", out + ".new", "--quiet"]
+def call(command, limit_s):
+    """The exit code; a command that takes too long, or an interrupt, is told once to end, and clears its namespaces away."""
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, start_new_session=True)
+    try:
+        return process.wait(limit_s)
+    except (subprocess.TimeoutExpired, KeyboardInterrupt) as error:
+        process.send_signal(signal.SIGINT)
+        try:
+            process.wait(30)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+        if isinstance(error, KeyboardInterrupt):
+            raise
+        return -1
+
+
+def run(name, part, case, args):
+    """Runs a case and keeps its result; returns what went wrong, or nothing."""
+    start = time.monotonic()
+    data, about = inputs.data_of(args.sluice, args.data, case)
+    data_s = time.monotonic() - start
+    with open(about, encoding="utf-8") as file:
+        told = json.load(file)
+    config = inputs.write_config(os.path.join(args.out, name + ".yaml"), case, data)
+    folders = os.path.join(args.out, name + ".runs")
+    new = os.path.join(args.out, name + ".new")
     # A worker's batch is that of all ranks together: as many samples stand behind a step of either, so that what differs is
     # staleness, not the size of steps.
-    command += ["--worker-batch", str(batch)]
-    if job["link"]:
-        command += ["--link", job["link"]]
-    if "ahead" in job:
-        command += ["--set", f"strategy.pull_ahead={job['ahead']}"]
-    done = subprocess.run(command, stdout=subprocess.DEVNULL, check=False)
-    if done.returncode not in (0, 4) or not os.path.exists(out + ".new"):
-        raise SystemExit(f"{name}: sluice compare left with code {done.returncode}")
-    with open(out + ".new", encoding="utf-8") as file:
-        result = json.load(file)
-    result["case"] = {"name": name, "part": part, **{k: v for k, v in job.items() if k != "shape"}, "data": os.path.basename(data)}
-    with open(out + ".new", "w", encoding="utf-8") as file:
-        json.dump(result, file, indent=1)
-    os.replace(out + ".new", out)
-    for found in result["runs"]:
-        told = f"{found['samples_per_s']:.0f} samples/s, AUC {found['auc']:.5f}" if found["state"] == "done" else found["why"]
-        print(f"{name}: {found['preset']}: {told}", flush=True)
+    command = shlex.split(args.prefix) + [
+        args.sluice, "compare", config, "--presets", ",".join(case["presets"]), "--ranks", str(case["ranks"]), "--seeds",
+        str(case["seed"]), "--worker-batch", str(case["batch"]), "--set", f"strategy.pull_ahead={case['ahead']}", "--json", new,
+        "--run-dir", folders, "--quiet"]
+    if case["link"]:
+        command += ["--link", case["link"]]
+    try:
+        code = call(command, 60 + 20 * forms.seconds(case))
+        if code not in (0, 4) or not os.path.exists(new):
+            return f"sluice compare left with code {code}" if code >= 0 else "it took too long and was ended"
+        with open(new, encoding="utf-8") as file:
+            result = json.load(file)
+        for found in result["runs"]:
+            if found["state"] == "done":
+                found.update(second_half(os.path.join(folders, f"{found['preset']}-seed{found['seed']}")))
+                print(f"{name}: {found['preset']}: {found['samples_per_s']:.0f} samples/s, "
+                      f"{found['sent_per_sample']:.0f} B a sample, AUC {found['auc']:.5f}", flush=True)
+        failed = [f"{found['preset']}: {found['why']}" for found in result["runs"] if found["state"] == "failed"]
+        if failed:
+            return "; ".join(failed)
+        result.update({"part": part, "case": case, **told, "seconds": time.monotonic() - start - data_s, "data_seconds": data_s})
+        with open(new, "w", encoding="utf-8") as file:
+            json.dump(result, file, indent=1)
+        os.replace(new, os.path.join(args.out, name + ".json"))
+        return None
+    finally:
+        shutil.rmtree(folders, ignore_errors=True)
+        for left in (config, new):
+            if os.path.exists(left):
+                os.remove(left)
+
+
+def kept(name, case, args):
+    """Whether the result of the very same case is there."""
+    try:
+        with open(os.path.join(args.out, name + ".json"), encoding="utf-8") as file:
+            return json.load(file)["case"] == case
+    except (OSError, ValueError, KeyError):
+        return False
+
+
+def write_machine(args):
+    cpu = next((line.split(":", 1)[1].strip() for line in open("/proc/cpuinfo", encoding="utf-8") if line.startswith("model name")),
+               platform.processor())
+    with open(os.path.join(args.out, "machine.txt"), "w", encoding="utf-8") as file:
+        file.write(f"Form `{args.form}`, {len(os.sched_getaffinity(0))} cores, {cpu}, Linux {platform.release()}\n")
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--form", choices=sorted(cases.FORMS), default="quick",
-                        help="small: minutes, for a look; quick: under half an hour on two cores; full: hours")
+    parser.add_argument("--form", choices=sorted(forms.FORMS), default="quick",
+                        help="small: minutes, for a look; quick: under half an hour on two cores; full: a day")
     parser.add_argument("--sluice", default=os.path.join(HERE, "..", "..", "..", "build", "sluice"))
     parser.add_argument("--out", default="out/des_vs_ps")
     parser.add_argument("--only", default="", help="run the cases whose name contains this")
-    parser.add_argument("--list", action="store_true", help="print the names of the cases")
+    parser.add_argument("--list", action="store_true", help="print the names of the cases, and what they take, roughly")
+    parser.add_argument("--minutes", type=float, default=float("inf"), help="begin no case after so many; call again to go on")
     parser.add_argument("--prefix", default="", help="put before every run, such as: taskset -c 0,1")
     args = parser.parse_args()
     args.sluice = os.path.abspath(args.sluice)
-    form = cases.FORMS[args.form]
+    args.out = os.path.abspath(args.out)
     args.data = os.path.join(args.out, "data")
+    chosen = [(name, part, case) for part, name, case in forms.cases(forms.FORMS[args.form]) if args.only in name]
+    if args.list:
+        for name, part, case in chosen:
+            print(f"{name}: about {forms.seconds(case):.0f} s")
+        print(f"{len(chosen)} cases, about {sum(forms.seconds(case) for _, _, case in chosen) / 60:.0f} minutes")
+        return 0
     os.makedirs(args.data, exist_ok=True)
-    for name, part, job in jobs(form):
-        if args.only not in name:
-            continue
-        if args.list:
-            print(name)
-        else:
-            run(name, part, job, form, args)
-    if not args.list:
-        subprocess.run([sys.executable, os.path.join(HERE, "report.py"), args.out], check=True)
+    write_machine(args)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)   # an end that is asked for is an interrupt
+    chosen = [job for job in chosen if not kept(job[0], job[2], args)]
+    left = sum(forms.seconds(case) for _, _, case in chosen)
+    print(f"{len(chosen)} cases to run, about {left / 60:.0f} minutes", flush=True)
+    start, wrong, done, pace = time.monotonic(), [], 0.0, 1.0
+    for name, part, case in chosen:
+        if time.monotonic() - start > 60 * args.minutes:
+            print(f"--minutes {args.minutes:g} are over; the same command goes on")
+            break
+        why = run(name, part, case, args) and run(name, part, case, args)   # what fails has a second chance
+        if why:
+            wrong.append(f"{name}: {why}")
+            print(wrong[-1], file=sys.stderr, flush=True)
+        done += forms.seconds(case)
+        pace = (time.monotonic() - start) / done
+        print(f"{(time.monotonic() - start) / 60:.1f} minutes, about {pace * (left - done) / 60:.0f} to go", flush=True)
+    subprocess.run([sys.executable, os.path.join(HERE, "report.py"), args.out], check=True)
+    for line in wrong:
+        print(line, file=sys.stderr)
+    return 1 if wrong else 0
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        print("interrupted; the same command goes on", file=sys.stderr)
+        sys.exit(130)
