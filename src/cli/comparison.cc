@@ -32,6 +32,13 @@ double Number(const nlohmann::json& json, const char* name) {
   return at != json.end() && at->is_number() ? at->get<double>() : std::numeric_limits<double>::quiet_NaN();
 }
 
+// Ranks and parameter servers write the same kinds of bytes under names of their own.
+std::string KindName(std::string name) {
+  if (name == "input_keys") return "keys";
+  std::replace(name.begin(), name.end(), '_', ' ');
+  return name;
+}
+
 // Cells of equal width, the first column to the left, the others to the right.
 class Table {
  public:
@@ -127,7 +134,7 @@ Status ReadReports(const std::vector<std::string>& texts, ComparedRun* run) {
     take("logloss", &run->logloss, &logloss);
     staleness += samples * Number(json, "staleness_mean");
     for (const auto& [kind, value] : json["bytes_per_sample"].items())
-      if (value.is_number()) bytes[kind] += samples * value.get<double>();
+      if (value.is_number()) bytes[KindName(kind)] += samples * value.get<double>();
     if (const auto processes = json.find("processes"); processes != json.end() && processes->is_array()) {
       for (const auto& process : *processes)
         if (process.is_object())
@@ -240,7 +247,7 @@ std::string ToTable(const Comparison& comparison) {
     const auto means = preset.bytes_per_sample();
     std::vector<std::string> row = {preset.preset};
     for (const std::string& kind : kinds)
-      row.push_back(means.contains(kind) ? fmt::format("{:.1f}", means.at(kind)) : "0.0");
+      row.push_back(means.contains(kind) && means.at(kind) > 0 ? fmt::format("{:.1f}", means.at(kind)) : "-");
     if (counted) row.push_back(Fixed(preset.Of(&ComparedRun::wire_per_sample), 1));
     bytes.Row(row);
   }

@@ -12,8 +12,8 @@ namespace sluice::cli {
 namespace {
 
 constexpr int kLeft = 130, kBar = 560, kRight = 150, kRow = 24, kTitle = 34;
-constexpr const char* kColors[] = {"#4878a8", "#e49444", "#6a9f58", "#d1615d",
-                                   "#85b6b2", "#a87c9f", "#967662", "#b8b0ac"};
+constexpr const char* kColors[] = {"#4878a8", "#e49444", "#6a9f58", "#d1615d", "#85b6b2",
+                                   "#a87c9f", "#967662", "#b8b0ac", "#e7ca60", "#f1a2a9"};
 
 std::string Escaped(const std::string& text) {
   std::string out;
@@ -132,11 +132,16 @@ class Chart {
   void Legend(const std::vector<Part>& parts) {
     double x = kLeft;
     for (size_t k = 0; k < parts.size(); ++k) {
+      const double width = 30 + 6.5 * static_cast<double>(parts[k].name.size());
+      if (x + width > kLeft + kBar + kRight) {
+        x = kLeft;
+        y_ += kRow - 6;
+      }
       svg_ += fmt::format(R"(<rect x="{:.1f}" y="{}" width="10" height="10" fill="{}"/>)"
                           "\n",
                           x, y_ + 5, kColors[k % std::size(kColors)]);
       Text(x + 14, y_ + 14, parts[k].name, "start", "#444", 11);
-      x += 30 + 6.5 * static_cast<double>(parts[k].name.size());
+      x += width;
     }
     y_ += kRow;
   }

@@ -74,11 +74,13 @@ TEST(ReadReportsTest, WorkersAreWeighedByTheirSamples) {
 TEST(ReadReportsTest, ARunByRanksTellsOfAllProcessesAndIsNotCountedTwice) {
   ComparedRun run;
   ASSERT_TRUE(ReadReports({R"({"auc": null, "logloss": null, "progressive_auc": 0.6, "progressive_logloss": 0.4,
-      "samples": 10, "train_s": 1, "peak_rss_bytes": 5, "bytes_per_sample": {"sent": 7, "received": 7, "partials": 7},
+      "samples": 10, "train_s": 1, "peak_rss_bytes": 5, "bytes_per_sample": {"sent": 7, "received": 7, "partials": 4, "input_keys": 2, "row_gradients": 1},
       "processes": [{"peak_rss_bytes": 5, "cpu_s": 1}, {"peak_rss_bytes": 6, "cpu_s": 1}]})"},
                           &run)
                   .ok());
   EXPECT_DOUBLE_EQ(run.sent_per_sample, 7);
+  // Kinds have the names that they have with parameter servers.
+  EXPECT_EQ(run.bytes_per_sample, (std::map<std::string, double>{{"keys", 2}, {"partials", 4}, {"row gradients", 1}}));
   EXPECT_DOUBLE_EQ(run.auc, 0.6);
   EXPECT_DOUBLE_EQ(run.logloss, 0.4);
   EXPECT_EQ(run.peak_rss_bytes, (std::vector<int64_t>{5, 6}));

@@ -4,7 +4,6 @@ from forms import MODELS
 
 KINDS = ["partials", "keys", "rows", "row gradients", "dense", "dense gradients"]
 ORDER = ["des", "des_rs", "field_a2a", "rows_a2a", "auto", "ps-async"]
-NAMES = {"input_keys": "keys"}
 # The paper's first version, against a system that cannot be run here: throughput and AUC.
 PAPER = {"lr": "1.55, +0.0007", "wide_deep": "4.52, +0.0010", "deepfm": "3.91, +0.0008"}
 
@@ -43,8 +42,8 @@ def presets(parts, kind):
                      f"{run['largest_rss_bytes'] / 2**20:.0f}", f"{run['auc']:.4f}", f"{run['late_auc']:.4f}"])
         sent = {}
         for kind_name, value in run["bytes_per_sample"].items():
-            plain = NAMES.get(kind_name, kind_name.replace("_", " "))
-            sent[plain if plain in KINDS else "other"] = sent.get(plain if plain in KINDS else "other", 0) + value
+            column = kind_name if kind_name in KINDS else "other"
+            sent[column] = sent.get(column, 0) + value
         of_kinds.append([model, name] + [f"{sent[k]:.0f}" if sent.get(k, 0) >= 0.5 else "" for k in KINDS + ["other"]])
     if not rows:
         return ""
