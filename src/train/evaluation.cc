@@ -82,18 +82,6 @@ Result<metric::Metrics> EvaluateSource(ModelState<T>* state, nn::LossKind loss, 
   return evaluator.Finish();
 }
 
-std::span<const float> PopulationWeights(double negative_keep_rate, int num_labels, const data::Batch& batch,
-                                         std::vector<float>* room) {
-  if (negative_keep_rate >= 1) return batch.sample_weights;
-  room->resize(static_cast<size_t>(batch.size));
-  for (size_t i = 0; i < room->size(); ++i) {
-    const double weight = batch.sample_weights.empty() ? 1.0 : batch.sample_weights[i];
-    const bool positive = batch.labels[i * static_cast<size_t>(num_labels)] > 0;
-    (*room)[i] = static_cast<float>(positive ? weight : weight / negative_keep_rate);
-  }
-  return *room;
-}
-
 Result<double> Goodness(const metric::Metrics& metrics, const std::string& name) {
   double value = metric::kUndefined;
   if (name == "auc") value = metrics.auc;

@@ -38,11 +38,6 @@ template <class T>
 Result<metric::Metrics> EvaluateSource(ModelState<T>* state, nn::LossKind loss, data::BatchSource* source,
                                        ThreadPool* pool, const ScoreOptions<T>& options);
 
-// Weights of a batch's samples, by which metrics are those of the whole population: a negative that was kept stands for
-// those that were not. May use `room`, which must outlive the result.
-std::span<const float> PopulationWeights(double negative_keep_rate, int num_labels, const data::Batch& batch,
-                                         std::vector<float>* room);
-
 // Larger is better: the value of a metric that early stopping, or a plateau schedule, compares.
 // Errors: kInvalidArgument where the data does not define it, saying why.
 Result<double> Goodness(const metric::Metrics& metrics, const std::string& name);

@@ -71,12 +71,10 @@ Status ServiceWorker<T>::Open() {
     return InvalidArgument(
         "batch normalisation is not offered with ps-sync and several workers: each would normalise by its "
         "own part of the batch");
-  if (config_.train.progressive.window > 0) {
-    metric::EvaluatorOptions scored;
-    scored.scores = loss_ == nn::LossKind::kBce ? metric::ScoreKind::kLogit : metric::ScoreKind::kValue;
-    scored.num_labels = state_->schema.num_labels();
-    progressive_ = std::make_unique<metric::ProgressiveEvaluator>(scored, config_.train.progressive.window);
-  }
+  progressive_ = std::make_unique<ProgressiveEvaluation>(
+      config_, state_->schema.num_labels(), [this](const char* event, ProgressiveEvaluation::Values values) {
+        return log_.Write({event, step_, report_.samples, std::move(values)});
+      });
   SLUICE_RETURN_IF_ERROR(OpenSession());
 
   SLUICE_RETURN_IF_ERROR(WriteFileAtomically(folder_.File("config.yaml"), config::ToYaml(config_)));
@@ -212,7 +210,8 @@ Status ServiceWorker<T>::AfterStep(const WorkingSet& set) {
   if (set.batch.size == 0) return Status::Ok();
   report_.samples += set.batch.size;
   ++report_.steps;
-  SLUICE_RETURN_IF_ERROR(ScoreBeforeTraining(set));
+  // The logits of a step are those of the rows and parameters that were pulled for it.
+  if (progressive_->evaluator() != nullptr) SLUICE_RETURN_IF_ERROR(progressive_->Add(set.batch, worker_->logits()));
   const nn::LossSums loss = worker_->loss();
   stretch_.loss += loss.loss;
   stretch_.weight += loss.weight;
@@ -229,45 +228,6 @@ Status ServiceWorker<T>::AfterStep(const WorkingSet& set) {
     progress_->Update(shown);
   }
   return Status::Ok();
-}
-
-// The logits of a step are those of the rows and parameters that were pulled for it.
-template <class T>
-Status ServiceWorker<T>::ScoreBeforeTraining(const WorkingSet& set) {
-  if (progressive_ == nullptr) return Status::Ok();
-  const T* logits = worker_->logits();
-  const double correction = data::LogitCorrection(config_.data);
-  scores_.resize(set.batch.labels.size());
-  for (size_t i = 0; i < scores_.size(); ++i)
-    scores_[i] = static_cast<float>(static_cast<double>(logits[i]) + correction);
-  windows_.clear();
-  const auto weights =
-      PopulationWeights(config_.data.negative_keep_rate, state_->schema.num_labels(), set.batch, &weights_);
-  SLUICE_RETURN_IF_ERROR(progressive_->Add({scores_, set.batch.labels, weights, {}}, &windows_));
-  return LogWindows();
-}
-
-template <class T>
-Status ServiceWorker<T>::LogWindows() {
-  for (const auto& window : windows_) {
-    std::vector<std::pair<std::string, double>> values = {{"first_sample", static_cast<double>(window.first_sample)}};
-    for (const auto& [name, value] : ByName(window.metrics)) values.emplace_back(name, value);
-    SLUICE_RETURN_IF_ERROR(log_.Write({"window", step_, report_.samples, std::move(values)}));
-  }
-  return Status::Ok();
-}
-
-template <class T>
-Status ServiceWorker<T>::FinishProgressive() {
-  if (progressive_ == nullptr) return Status::Ok();
-  windows_.clear();
-  SLUICE_ASSIGN_OR_RETURN(auto last, progressive_->FinishWindow());
-  if (last) windows_.push_back(*last);
-  SLUICE_RETURN_IF_ERROR(LogWindows());
-  SLUICE_ASSIGN_OR_RETURN(report_.progressive, progressive_->Finish());
-  if (report_.progressive.samples == 0) return Status::Ok();
-  const auto values = ByName(report_.progressive);
-  return log_.Write({"progressive", step_, report_.samples, {values.begin(), values.end()}});
 }
 
 template <class T>
@@ -317,7 +277,7 @@ Status ServiceWorker<T>::Evaluate() {
 template <class T>
 Status ServiceWorker<T>::Finish() {
   if (stretch_samples_ > 0) SLUICE_RETURN_IF_ERROR(LogStretch());
-  SLUICE_RETURN_IF_ERROR(FinishProgressive());
+  SLUICE_ASSIGN_OR_RETURN(report_.progressive, progressive_->Finish());
   // All input is done now, by all workers. Whoever stays until the checkpoint can send again what a server forgets
   // before.
   if (config_.checkpoint.at_end && !interrupted_) {

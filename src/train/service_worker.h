@@ -5,8 +5,6 @@
 
 #include "base/status.h"
 #include "base/thread_pool.h"
-#include "metric/histogram_auc.h"
-#include "metric/progressive.h"
 #include "service/parameter_client.h"
 #include "telemetry/progress.h"
 #include "telemetry/run_log.h"
@@ -15,6 +13,7 @@
 #include "train/host_stage.h"
 #include "train/leased_source.h"
 #include "train/model_state.h"
+#include "train/progressive_evaluation.h"
 #include "train/remote_step.h"
 #include "train/run_folder.h"
 #include "train/worker.h"
@@ -49,9 +48,6 @@ class ServiceWorker {
   Status RunSession();
   Status Loop();
   Status AfterStep(const WorkingSet& set);
-  Status ScoreBeforeTraining(const WorkingSet& set);
-  Status LogWindows();
-  Status FinishProgressive();
   Status LogStretch();
   Status Evaluate();
   Status Finish();
@@ -73,9 +69,7 @@ class ServiceWorker {
   std::unique_ptr<Worker<T>> worker_;
   std::unique_ptr<HostStage<T>> host_;
   std::unique_ptr<telemetry::Progress> progress_;
-  std::unique_ptr<metric::ProgressiveEvaluator> progressive_;  // of the samples that this worker trains on; null: off
-  std::vector<metric::Window> windows_;
-  std::vector<float> scores_, weights_;
+  std::unique_ptr<ProgressiveEvaluation> progressive_;  // of the samples that this worker trains on
   telemetry::RunLog log_;
   TrainReport report_;
   service::ClientStats traffic_;  // of training

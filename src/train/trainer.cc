@@ -73,12 +73,10 @@ Status Trainer<T>::OpenData(const RunConfig& config) {
   SLUICE_RETURN_IF_ERROR(OpenTrainingData());
   total_bytes_ = PlainBytes(config.data);
   SLUICE_ASSIGN_OR_RETURN(state_, ModelState<T>::Make(config, source_->schema()));
-  if (config.train.progressive.window > 0) {
-    metric::EvaluatorOptions options;
-    options.scores = loss_ == nn::LossKind::kBce ? metric::ScoreKind::kLogit : metric::ScoreKind::kValue;
-    options.num_labels = state_->schema.num_labels();
-    progressive_ = std::make_unique<metric::ProgressiveEvaluator>(options, config.train.progressive.window);
-  }
+  progressive_ = std::make_unique<ProgressiveEvaluation>(
+      config, state_->schema.num_labels(), [this](const char* event, ProgressiveEvaluation::Values values) {
+        return Log({event, header_.progress.step, header_.progress.samples, std::move(values)});
+      });
   return Status::Ok();
 }
 
@@ -118,8 +116,8 @@ Status Trainer<T>::OpenModel() {
 
   if (checkpoint_ != nullptr) {
     SLUICE_RETURN_IF_ERROR(LoadState(*checkpoint_, state_.get(), ranks()));
-    if (progressive_ != nullptr && !checkpoint_->Names("progressive/").empty())
-      SLUICE_RETURN_IF_ERROR(progressive_->Load(*checkpoint_, "progressive"));
+    if (progressive_->evaluator() != nullptr && !checkpoint_->Names("progressive/").empty())
+      SLUICE_RETURN_IF_ERROR(progressive_->evaluator()->Load(*checkpoint_, "progressive"));
     checkpoint_.reset();
     RestoreSchedules(header_.progress, state_.get());
     if (!header_.progress.position.empty()) SLUICE_RETURN_IF_ERROR(source_->Seek(header_.progress.position));

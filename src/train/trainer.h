@@ -13,7 +13,6 @@
 #include "data/open.h"
 #include "metric/histogram_auc.h"
 #include "metric/metrics.h"
-#include "metric/progressive.h"
 #include "telemetry/metrics_file.h"
 #include "telemetry/progress.h"
 #include "telemetry/run_log.h"
@@ -24,6 +23,7 @@
 #include "train/model_state.h"
 #include "train/planning.h"
 #include "train/progress.h"
+#include "train/progressive_evaluation.h"
 #include "train/run_folder.h"
 #include "train/worker.h"
 
@@ -67,7 +67,6 @@ class Trainer {
   const RankContext* ranks() const { return context_.ranks == nullptr ? nullptr : &context_; }
   Status Loop();
   Status ScoreBeforeTraining(const WorkingSet& set);
-  Status LogWindows();
   Status FinishProgressive();
   Status AfterStep(const WorkingSet& set);
   Status AtRest();
@@ -95,15 +94,13 @@ class Trainer {
   std::unique_ptr<checkpoint::CheckpointReader> checkpoint_;  // to resume from, while opening
   std::unique_ptr<data::BatchSource> source_;
   std::unique_ptr<Worker<T>> worker_;
-  std::unique_ptr<metric::ProgressiveEvaluator> progressive_;  // null: off
+  std::unique_ptr<ProgressiveEvaluation> progressive_;
   metric::HistogramAuc live_auc_{0.999995};
-  std::vector<metric::Window> windows_;
   std::unique_ptr<HostStage<T>> host_;
   std::unique_ptr<telemetry::Progress> progress_;
   telemetry::RunLog log_;
   TrainReport report_;
 
-  std::vector<float> scores_, weights_;
   HostTimes host_times_;
   int64_t total_bytes_ = 0;  // of the plain training files; 0: unknown
   bool stop_ = false;        // early stopping or an interrupt

@@ -13,44 +13,21 @@ template <class T>
 Status Trainer<T>::ScoreBeforeTraining(const WorkingSet& set) {
   const T* logits = worker_->logits();
   if (logits == nullptr) return Status::Ok();  // this rank's samples alone say little
-  const double correction = data::LogitCorrection(header_.config.data);
-  scores_.resize(set.batch.labels.size());
-  for (size_t i = 0; i < scores_.size(); ++i)
-    scores_[i] = static_cast<float>(static_cast<double>(logits[i]) + correction);
+  SLUICE_RETURN_IF_ERROR(progressive_->Add(set.batch, logits));
   if (loss_ == nn::LossKind::kBce && !options_.quiet && state_->schema.num_labels() == 1)
-    live_auc_.Add(scores_, set.batch.labels, set.batch.sample_weights);
-  if (progressive_ == nullptr) return Status::Ok();
-  windows_.clear();
-  const auto weights =
-      PopulationWeights(header_.config.data.negative_keep_rate, state_->schema.num_labels(), set.batch, &weights_);
-  SLUICE_RETURN_IF_ERROR(progressive_->Add({scores_, set.batch.labels, weights, {}}, &windows_));
-  return LogWindows();
-}
-
-template <class T>
-Status Trainer<T>::LogWindows() {
-  for (const auto& window : windows_) {
-    std::vector<std::pair<std::string, double>> values = {{"first_sample", static_cast<double>(window.first_sample)}};
-    for (const auto& [name, value] : ByName(window.metrics)) values.emplace_back(name, value);
-    SLUICE_RETURN_IF_ERROR(Log({"window", header_.progress.step, header_.progress.samples, std::move(values)}));
-  }
+    live_auc_.Add(progressive_->scores(), set.batch.labels, set.batch.sample_weights);
   return Status::Ok();
 }
 
-// The window that the end of the data cut short, and the whole stream. After the last checkpoint: both start anew.
+// After the last checkpoint: what was added up starts anew.
 template <class T>
 Status Trainer<T>::FinishProgressive() {
-  if (progressive_ == nullptr || !data_ended_ || !leads()) return Status::Ok();
-  windows_.clear();
-  SLUICE_ASSIGN_OR_RETURN(auto last, progressive_->FinishWindow());
-  if (last) windows_.push_back(*last);
-  SLUICE_RETURN_IF_ERROR(LogWindows());
+  if (!data_ended_ || !leads()) return Status::Ok();
   SLUICE_ASSIGN_OR_RETURN(report_.progressive, progressive_->Finish());
   if (report_.progressive.samples == 0) return Status::Ok();
   progress_->Clear();
   if (!options_.quiet) SLUICE_INFO("before training: {}", ToText(report_.progressive));
-  const auto values = ByName(report_.progressive);
-  return Log({"progressive", header_.progress.step, header_.progress.samples, {values.begin(), values.end()}});
+  return Status::Ok();
 }
 
 template <class T>
@@ -125,7 +102,8 @@ template <class T>
 Status Trainer<T>::WriteCheckpoint(const std::string& to) {
   CaptureSchedules(*state_, &header_.progress);
   worker_->CompleteState();
-  SLUICE_ASSIGN_OR_RETURN(const std::string path, SaveCheckpoint(to, header_, *state_, progressive_.get(), ranks()));
+  SLUICE_ASSIGN_OR_RETURN(const std::string path,
+                          SaveCheckpoint(to, header_, *state_, progressive_->evaluator(), ranks()));
   const bool best = to == folder_.best();
   if (leads()) SLUICE_RETURN_IF_ERROR(checkpoint::KeepLast(to, best ? 1 : header_.config.checkpoint.keep));
   if (!best) {
