@@ -72,6 +72,21 @@ TEST(CommunicatorFaultTest, LengthsThatDoNotMatchAreAnError) {
 }
 
 // Ranks that wait in a collective, on any communicator of the group, hear of another's failure at once.
+TEST(CommunicatorFaultTest, AMessageThatIsAnnouncedTooLongIsAnErrorNamingItsSender) {
+  for (const int64_t announced : {int64_t{-1}, int64_t{1} << 50}) {
+    RunRankThreads(2, milliseconds(5000), [&](Communicator& comm) {
+      if (comm.rank() == 1) {
+        EXPECT_TRUE(comm.ExchangeCounts(std::vector<int64_t>{announced, 0}, Traffic::kControl).ok());
+        return;
+      }
+      std::vector<std::string> in;
+      const Status status = ExchangeMessages(&comm, {{}, {}}, Traffic::kControl, &in);
+      EXPECT_EQ(status.code(), StatusCode::kDataLoss);
+      EXPECT_NE(status.message().find("rank 1 announces"), std::string::npos) << status.message();
+    });
+  }
+}
+
 TEST(FailTest, EndsTheWaitsOfAllRanksWithTheFirstFailure) {
   const auto start = Clock::now();
   RunRankThreads(4, std::chrono::seconds(60), [](Communicator& comm) {

@@ -7,11 +7,12 @@
 #include <vector>
 
 #include "comm/communicator.h"
+#include "comm/messages.h"
 
 namespace sluice::comm {
 
-// What every communicator must do, run by one rank of a group; the same checks serve threads as ranks and MPI processes.
-// Values are small integers, so that sums are exact in every order and type.
+// What every communicator must do, run by one rank of a group; the same checks serve threads as ranks and MPI
+// processes. Values are small integers, so that sums are exact in every order and type.
 class ContractSuite {
  public:
   explicit ContractSuite(Communicator& comm) : comm_(comm), n_(comm.size()), me_(comm.rank()) {}
@@ -27,6 +28,7 @@ class ContractSuite {
       ScatterAndGather<int64_t>(size);
       Broadcast(size);
       AllToAll(size);
+      Messages(size);
     }
     Started();
     Groups();
@@ -92,7 +94,7 @@ class ContractSuite {
     const int64_t mine = PartRange(size, me_, n_).size();
     int64_t expected = 0;
     if (n_ > 1) {
-      expected = 2 * (size - mine);   // addends of the others' parts
+      expected = 2 * (size - mine);  // addends of the others' parts
       for (int s = 0; s < n_ - 1; ++s) expected += 2 * PartRange(size, (me_ - s + n_) % n_, n_).size();
     }
     Expect(sent == expected, fmt::format("bf16 all-reduce of {} sent {} bytes, not {}", size, sent, expected));
@@ -151,14 +153,29 @@ class ContractSuite {
           return Expect(false, fmt::format("all-to-all: wrong element {} from rank {}", i, r));
   }
 
+  void Messages(int64_t size) {
+    // Of every length from nothing on; whoever receives knows none of them.
+    const auto length = [&](int from, int to) { return (from + to) % 3 == 0 ? 0 : size + from + 2 * to; };
+    const auto byte = [](int from, int to, int64_t i) { return static_cast<std::byte>(from * 31 + to * 7 + i); };
+    std::vector<std::vector<std::byte>> out(n_);
+    for (int r = 0; r < n_; ++r)
+      for (int64_t i = 0; i < length(me_, r); ++i) out[r].push_back(byte(me_, r, i));
+    std::vector<std::vector<std::byte>> in;
+    ExpectOk(ExchangeMessages(&comm_, {out.begin(), out.end()}, Traffic::kControl, &in), "exchange of messages");
+    for (int r = 0; r < n_; ++r) {
+      bool equal = static_cast<int64_t>(in[r].size()) == length(r, me_);
+      for (size_t i = 0; equal && i < in[r].size(); ++i) equal = in[r][i] == byte(r, me_, static_cast<int64_t>(i));
+      Expect(equal, fmt::format("exchange of messages: another message from rank {}", r));
+    }
+  }
+
   // Several operations in flight; a blocking one waits for them.
   void Started() {
     std::vector<std::vector<float>> data(5, std::vector<float>(1000, static_cast<float>(me_ + 1)));
     std::vector<Handle> handles;
     for (auto& buffer : data) {
-      handles.push_back(comm_.Start([this, &buffer] {
-        return comm_.AllReduce<float>(buffer, ReduceOp::kSum, Traffic::kDenseGradients);
-      }));
+      handles.push_back(comm_.Start(
+          [this, &buffer] { return comm_.AllReduce<float>(buffer, ReduceOp::kSum, Traffic::kDenseGradients); }));
     }
     ExpectOk(comm_.Barrier(), "barrier after started operations");
     for (const auto& handle : handles) ExpectOk(Communicator::Wait(handle), "started operation");
@@ -177,7 +194,8 @@ class ContractSuite {
       sum += r;
       ++members;
     }
-    Expect(data[0] == sum && data[1] == members && group.value()->size() == members, "groups are not the ranks of a color");
+    Expect(data[0] == sum && data[1] == members && group.value()->size() == members,
+           "groups are not the ranks of a color");
   }
 
   Communicator& comm_;

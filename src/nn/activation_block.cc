@@ -41,11 +41,9 @@ class ActivationBlock final : public Block<T> {
 
 template <class T>
 Result<std::unique_ptr<Block<T>>> Make(const BlockOptions& base, BuildContext& context) {
-  if (context.input_widths.size() != 1)
-    return InvalidArgument("model block `{}` (activation) takes one input, not {}", context.name,
-                           context.input_widths.size());
+  SLUICE_ASSIGN_OR_RETURN(const int64_t width, OnlyInputWidth(context, "activation"));
   SLUICE_ASSIGN_OR_RETURN(const Activation kind, ParseActivation(static_cast<const ActivationOptions&>(base).kind));
-  return std::unique_ptr<Block<T>>(new ActivationBlock<T>(context.input_widths[0], kind));
+  return std::unique_ptr<Block<T>>(new ActivationBlock<T>(width, kind));
 }
 
 }  // namespace

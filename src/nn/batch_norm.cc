@@ -136,10 +136,7 @@ class BatchNorm final : public Block<T> {
 
 template <class T>
 Result<std::unique_ptr<Block<T>>> Make(const BlockOptions& base, BuildContext& context) {
-  if (context.input_widths.size() != 1)
-    return InvalidArgument("model block `{}` (batch_norm) takes one input, not {}", context.name,
-                           context.input_widths.size());
-  const int64_t width = context.input_widths[0];
+  SLUICE_ASSIGN_OR_RETURN(const int64_t width, OnlyInputWidth(context, "batch_norm"));
   ParamRegistry& params = *context.params;
   const int64_t gain = params.trained.Add(context.name + "/gain", {width}, Init::kOne);
   const int64_t bias = params.trained.Add(context.name + "/bias", {width}, Init::kZero);

@@ -46,10 +46,7 @@ class BiInteraction final : public Block<T> {
 template <class T>
 Result<std::unique_ptr<Block<T>>> Make(const BlockOptions& base, BuildContext& context) {
   const auto& options = static_cast<const BiInteractionOptions&>(base);
-  if (context.input_widths.size() != 1)
-    return InvalidArgument("model block `{}` (bi_interaction) takes one input, not {}", context.name,
-                           context.input_widths.size());
-  const int64_t width = context.input_widths[0];
+  SLUICE_ASSIGN_OR_RETURN(const int64_t width, OnlyInputWidth(context, "bi_interaction"));
   if (width % options.dim != 0)
     return InvalidArgument(
         "model block `{}` (bi_interaction): its input of width {} is not made of vectors of width {} "

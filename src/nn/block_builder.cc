@@ -1,13 +1,15 @@
 #include "nn/block_builder.h"
 
 #include "base/check.h"
+#include "config/leaf_visitor.h"
 
 namespace sluice::nn {
 namespace {
 
 // Sets the fields of a settings struct by name.
-class OptionSetter final : public config::Visitor {
+class OptionSetter final : public config::LeafVisitor {
  public:
+  using LeafVisitor::Field;
   explicit OptionSetter(const OptionList& options) : options_(options), used_(options.size()) {}
 
   void Field(const char* key, bool& value, const config::Meta&) override { Set(key, value); }
@@ -16,20 +18,11 @@ class OptionSetter final : public config::Visitor {
   void Field(const char* key, std::string& value, const config::Meta&) override { Set(key, value); }
   void Field(const char* key, std::vector<std::string>& value, const config::Meta&) override { Set(key, value); }
   void Field(const char* key, std::vector<int64_t>& value, const config::Meta&) override { Set(key, value); }
-  void Field(const char* key, std::vector<double>& value, const config::Meta&) override {}
 
   void CheckAllUsed(const std::string& type) const {
     for (size_t i = 0; i < options_.size(); ++i)
       SLUICE_CHECK(used_[i], "block type {} has no setting {}", type, options_[i].first);
   }
-
- protected:
-  void Object(const char*, const config::Meta&, const Visit&) override {}
-  void ObjectList(const char*, const config::Meta&, const std::function<void(size_t)>&, const std::function<size_t()>&,
-                  const std::function<void(size_t, Visitor&)>&, const Visit&) override {}
-  void ObjectMap(const char*, const config::Meta&, const std::function<void(const std::string&)>&,
-                 const std::function<std::vector<std::string>()>&,
-                 const std::function<void(const std::string&, Visitor&)>&, const Visit&) override {}
 
  private:
   template <class V>

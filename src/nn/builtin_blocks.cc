@@ -30,6 +30,13 @@ std::vector<std::string> BlockTypeNames() {
   return names;
 }
 
+Result<int64_t> OnlyInputWidth(const BuildContext& context, const char* type) {
+  if (context.input_widths.size() != 1)
+    return InvalidArgument("model block `{}` ({}) takes one input, not {}", context.name, type,
+                           context.input_widths.size());
+  return context.input_widths[0];
+}
+
 void BlockConfig::VisitOptions(config::Visitor& v) {
   const BlockType* found = FindBlockType(type);
   if (found == nullptr) return;  // the visitor has already named the types that there are

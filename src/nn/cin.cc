@@ -154,10 +154,8 @@ class Cin final : public Block<T> {
 template <class T>
 Result<std::unique_ptr<Block<T>>> Make(const BlockOptions& base, BuildContext& context) {
   const auto& options = static_cast<const CinOptions&>(base);
-  if (context.input_widths.size() != 1)
-    return InvalidArgument("model block `{}` (cin) takes one input, not {}", context.name, context.input_widths.size());
+  SLUICE_ASSIGN_OR_RETURN(const int64_t width, OnlyInputWidth(context, "cin"));
   if (options.layers.empty()) return InvalidArgument("model block `{}` (cin): layers is empty", context.name);
-  const int64_t width = context.input_widths[0];
   if (width % options.dim != 0)
     return InvalidArgument("model block `{}` (cin): its input of width {} is not made of vectors of width {} (dim)",
                            context.name, width, options.dim);

@@ -194,10 +194,7 @@ class Cross final : public Block<T> {
 template <class T>
 Result<std::unique_ptr<Block<T>>> Make(const BlockOptions& base, BuildContext& context) {
   const auto& options = static_cast<const CrossOptions&>(base);
-  if (context.input_widths.size() != 1)
-    return InvalidArgument("model block `{}` (cross) takes one input, not {}", context.name,
-                           context.input_widths.size());
-  const int64_t width = context.input_widths[0];
+  SLUICE_ASSIGN_OR_RETURN(const int64_t width, OnlyInputWidth(context, "cross"));
   std::vector<Layer> layers(options.layers);
   ParamLayout& params = context.params->trained;
   for (int64_t l = 0; l < options.layers; ++l) {

@@ -55,11 +55,9 @@ class DropoutBlock final : public Block<T> {
 
 template <class T>
 Result<std::unique_ptr<Block<T>>> Make(const BlockOptions& base, BuildContext& context) {
-  if (context.input_widths.size() != 1)
-    return InvalidArgument("model block `{}` (dropout) takes one input, not {}", context.name,
-                           context.input_widths.size());
-  return std::unique_ptr<Block<T>>(new DropoutBlock<T>(
-      context.input_widths[0], static_cast<const DropoutOptions&>(base).rate, HashBytes(context.name)));
+  SLUICE_ASSIGN_OR_RETURN(const int64_t width, OnlyInputWidth(context, "dropout"));
+  return std::unique_ptr<Block<T>>(
+      new DropoutBlock<T>(width, static_cast<const DropoutOptions&>(base).rate, HashBytes(context.name)));
 }
 
 }  // namespace

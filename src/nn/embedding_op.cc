@@ -53,11 +53,6 @@ class Embedding final : public FieldOp<T> {
         if (out.row(i)[d] == -std::numeric_limits<T>::infinity()) out.row(i)[d] = T(0);
   }
 
-  void FinishBackward(Range samples, Matrix<const T> partial, Matrix<const T> out_grad,
-                      Matrix<T> partial_grad) const override {
-    CopyMatrix(out_grad, partial_grad);
-  }
-
   void AddRowGradients(const data::Batch& batch, const RowsView<T>& rows, int field, Range rows_range,
                        Matrix<const T> partial, Matrix<const T> partial_grad, T* row_grads) const override {
     const int64_t p = this->PositionOf(field);

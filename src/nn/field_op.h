@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "base/check.h"
+#include "nn/matrix_ops.h"
 #include "nn/registry.h"
 #include "nn/sparse_fixed_kernels.h"
 #include "nn/sparse_op.h"
@@ -23,6 +24,12 @@ class FieldOp : public SparseOp<T> {
   bool divides_by_bag(int field) const override {
     const Pooling pooling = poolings_[static_cast<size_t>(PositionOf(field))];
     return pooling == Pooling::kMean || pooling == Pooling::kSqrtn;
+  }
+
+  // The partial is the output, unless an operator says otherwise.
+  void Finish(Range, Matrix<const T> partial, Matrix<T> out) const override { CopyMatrix(partial, out); }
+  void FinishBackward(Range, Matrix<const T>, Matrix<const T> out_grad, Matrix<T> partial_grad) const override {
+    CopyMatrix(out_grad, partial_grad);
   }
 
  protected:

@@ -138,11 +138,6 @@ class FmTerms final : public FieldOp<T> {
     });
   }
 
-  void Finish(Range, Matrix<const T> partial, Matrix<T> out) const override { CopyMatrix(partial, out); }
-  void FinishBackward(Range, Matrix<const T>, Matrix<const T> out_grad, Matrix<T> partial_grad) const override {
-    CopyMatrix(out_grad, partial_grad);
-  }
-
   void AddRowGradients(const data::Batch& batch, const RowsView<T>& rows, int field, Range rows_range, Matrix<const T>,
                        Matrix<const T> partial_grad, T* row_grads) const override {
     // The gradient of S, the same zeros for every sample: it reaches the rows by way of the embedding.

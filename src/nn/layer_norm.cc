@@ -81,10 +81,7 @@ class LayerNorm final : public Block<T> {
 template <class T>
 Result<std::unique_ptr<Block<T>>> Make(const BlockOptions& base, BuildContext& context) {
   const auto& options = static_cast<const LayerNormOptions&>(base);
-  if (context.input_widths.size() != 1)
-    return InvalidArgument("model block `{}` (layer_norm) takes one input, not {}", context.name,
-                           context.input_widths.size());
-  const int64_t width = context.input_widths[0];
+  SLUICE_ASSIGN_OR_RETURN(const int64_t width, OnlyInputWidth(context, "layer_norm"));
   const int64_t gain = context.params->trained.Add(context.name + "/gain", {width}, Init::kOne);
   const int64_t bias = context.params->trained.Add(context.name + "/bias", {width}, Init::kZero);
   return std::unique_ptr<Block<T>>(new LayerNorm<T>(width, gain, bias, options.epsilon));

@@ -27,12 +27,6 @@ class Linear final : public FieldOp<T> {
     });
   }
 
-  void Finish(Range samples, Matrix<const T> partial, Matrix<T> out) const override { CopyMatrix(partial, out); }
-  void FinishBackward(Range samples, Matrix<const T> partial, Matrix<const T> out_grad,
-                      Matrix<T> partial_grad) const override {
-    CopyMatrix(out_grad, partial_grad);
-  }
-
   void AddRowGradients(const data::Batch& batch, const RowsView<T>& rows, int field, Range rows_range,
                        Matrix<const T> partial, Matrix<const T> partial_grad, T* row_grads) const override {
     SLUICE_DISPATCH(AddFieldGrad<T>)

@@ -316,10 +316,8 @@ class ProductCross final : public CrossBase<T> {
 template <class T>
 Result<std::unique_ptr<Block<T>>> Make(const BlockOptions& base, BuildContext& context) {
   const auto& options = static_cast<const VectorCrossOptions&>(base);
-  if (context.input_widths.size() != 1)
-    return InvalidArgument("model block `{}` (vector_cross) takes one input, not {}", context.name,
-                           context.input_widths.size());
-  VectorCrossShape shape{.width = context.input_widths[0], .layers = options.layers};
+  SLUICE_ASSIGN_OR_RETURN(const int64_t width, OnlyInputWidth(context, "vector_cross"));
+  VectorCrossShape shape{.width = width, .layers = options.layers};
   ParamLayout& params = context.params->trained;
   shape.weight = params.Add(context.name + "/weight", {shape.width, shape.layers}, Init::kXavierUniform);
   shape.bias = params.Add(context.name + "/bias", {shape.layers, shape.width}, Init::kZero);

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "base/check.h"
+#include "comm/messages.h"
 #include "placement/ownership.h"
 
 namespace sluice::placement {
@@ -186,20 +187,7 @@ Status KeyExchange::Run(const data::Batch& local, int64_t global_batch, data::Ba
   SLUICE_CHECK(local.size == SamplesOfRank(global_batch, comm_->rank(), ranks).size(),
                "rank {} has {} samples of a batch of {}", comm_->rank(), local.size, global_batch);
   Encode(local);
-  std::vector<int64_t> lengths(ranks);
-  for (int r = 0; r < ranks; ++r) lengths[r] = static_cast<int64_t>(out_[r].size());
-  SLUICE_ASSIGN_OR_RETURN(const auto received, comm_->ExchangeCounts(lengths, comm::Traffic::kInputKeys));
-  std::vector<std::span<const std::byte>> send;
-  std::vector<std::span<std::byte>> receive;
-  constexpr int64_t kMaxMessage = int64_t{1} << 32;
-  for (int r = 0; r < ranks; ++r) {
-    if (received[r] < 0 || received[r] > kMaxMessage)
-      return DataLoss("rank {} announces {} bytes of keys", r, received[r]);
-    in_[r].resize(static_cast<size_t>(received[r]));
-    send.push_back(out_[r]);
-    receive.push_back(in_[r]);
-  }
-  SLUICE_RETURN_IF_ERROR(comm_->AllToAll(send, receive, comm::Traffic::kInputKeys));
+  SLUICE_RETURN_IF_ERROR(comm::ExchangeMessages(comm_, {out_.begin(), out_.end()}, comm::Traffic::kInputKeys, &in_));
 
   owned->Clear();
   owned->size = global_batch;

@@ -3,6 +3,7 @@
 #include <cstring>
 #include <span>
 
+#include "comm/messages.h"
 #include "embedding/table.h"
 
 namespace sluice::placement {
@@ -102,20 +103,7 @@ Status KeyRequests::Decode(AskedKeys* asked, RowRoutes* routes) const {
 
 Status KeyRequests::Run(const embedding::VirtualIds& mine, AskedKeys* asked, RowRoutes* routes) {
   Encode(mine, routes);
-  std::vector<int64_t> lengths;
-  for (const auto& message : out_) lengths.push_back(static_cast<int64_t>(message.size()));
-  SLUICE_ASSIGN_OR_RETURN(lengths, comm_->ExchangeCounts(lengths, comm::Traffic::kInputKeys));
-  std::vector<std::span<const std::byte>> send;
-  std::vector<std::span<std::byte>> receive;
-  constexpr int64_t kMaxMessage = int64_t{1} << 32;
-  for (size_t r = 0; r < out_.size(); ++r) {
-    if (lengths[r] < 0 || lengths[r] > kMaxMessage)
-      return DataLoss("rank {} announces {} bytes of keys", r, lengths[r]);
-    in_[r].resize(static_cast<size_t>(lengths[r]));
-    send.push_back(out_[r]);
-    receive.push_back(in_[r]);
-  }
-  SLUICE_RETURN_IF_ERROR(comm_->AllToAll(send, receive, comm::Traffic::kInputKeys));
+  SLUICE_RETURN_IF_ERROR(comm::ExchangeMessages(comm_, {out_.begin(), out_.end()}, comm::Traffic::kInputKeys, &in_));
   return Decode(asked, routes);
 }
 

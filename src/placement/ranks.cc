@@ -5,6 +5,8 @@
 #include <span>
 #include <utility>
 
+#include "comm/messages.h"
+
 namespace sluice::placement {
 namespace {
 
@@ -66,21 +68,11 @@ Result<std::string> Ranks::Share(const Result<std::string>& leaders) {
 }
 
 Result<std::vector<std::string>> Ranks::Exchange(const std::string& mine, const std::vector<uint8_t>& to) {
-  std::vector<int64_t> lengths;
+  const auto bytes = std::as_bytes(std::span(mine));
   std::vector<std::span<const std::byte>> send;
-  for (const uint8_t sent : to) {
-    lengths.push_back(sent ? static_cast<int64_t>(mine.size()) : 0);
-    send.push_back({reinterpret_cast<const std::byte*>(mine.data()), static_cast<size_t>(lengths.back())});
-  }
-  SLUICE_ASSIGN_OR_RETURN(lengths, control_->ExchangeCounts(lengths, Traffic::kControl));
-  std::vector<std::string> texts(to.size());
-  std::vector<std::span<std::byte>> receive;
-  for (size_t r = 0; r < to.size(); ++r) {
-    if (lengths[r] < 0 || lengths[r] > (int64_t{1} << 32)) return DataLoss("rank {} announces {} bytes", r, lengths[r]);
-    texts[r].resize(static_cast<size_t>(lengths[r]));
-    receive.push_back(Bytes(&texts[r]));
-  }
-  SLUICE_RETURN_IF_ERROR(control_->AllToAll(send, receive, Traffic::kControl));
+  for (const uint8_t sent : to) send.push_back(sent ? bytes : bytes.first(0));
+  std::vector<std::string> texts;
+  SLUICE_RETURN_IF_ERROR(comm::ExchangeMessages(control_.get(), send, Traffic::kControl, &texts));
   return texts;
 }
 

@@ -28,18 +28,24 @@ std::vector<int64_t> RowExchange<T>::Plan(const std::vector<int64_t>& begin, con
 }
 
 template <class T>
+void RowExchange<T>::Pack(const std::vector<Part>& parts, const std::vector<TableRows<T>>& tables,
+                          T* TableRows<T>::*rows, const std::vector<int32_t>& index, ThreadPool& pool) {
+  pool.ForEach(static_cast<int64_t>(parts.size()), [&](int64_t p, int) {
+    const Part& part = parts[static_cast<size_t>(p)];
+    const TableRows<T>& table = tables[part.table];
+    T* to = messages_.out(part.rank) + part.offset;
+    for (int64_t i = part.begin; i < part.end; ++i, to += table.dim)
+      std::memcpy(to, table.*rows + index[static_cast<size_t>(i)] * table.dim,
+                  static_cast<size_t>(table.dim) * sizeof(T));
+  });
+}
+
+template <class T>
 Status RowExchange<T>::Pull(const RowRoutes& routes, const std::vector<TableRows<T>>& tables, ThreadPool& pool) {
   const auto give = Plan(routes.give_begin, tables, &give_parts_);
   const auto ask = Plan(routes.ask_begin, tables, &ask_parts_);
   messages_.Resize(give, ask);
-  pool.ForEach(static_cast<int64_t>(give_parts_.size()), [&](int64_t p, int) {
-    const Part& part = give_parts_[static_cast<size_t>(p)];
-    const TableRows<T>& table = tables[part.table];
-    T* to = messages_.out(part.rank) + part.offset;
-    for (int64_t i = part.begin; i < part.end; ++i, to += table.dim)
-      std::memcpy(to, table.owned + routes.give[static_cast<size_t>(i)] * table.dim,
-                  static_cast<size_t>(table.dim) * sizeof(T));
-  });
+  Pack(give_parts_, tables, &TableRows<T>::owned, routes.give, pool);
   SLUICE_RETURN_IF_ERROR(messages_.Exchange(comm::Traffic::kRows));
   pool.ForEach(static_cast<int64_t>(ask_parts_.size()), [&](int64_t p, int) {
     const Part& part = ask_parts_[static_cast<size_t>(p)];
@@ -57,14 +63,7 @@ Status RowExchange<T>::Push(const RowRoutes& routes, const std::vector<TableRows
   const auto give = Plan(routes.give_begin, tables, &give_parts_);
   const auto ask = Plan(routes.ask_begin, tables, &ask_parts_);
   messages_.Resize(ask, give);
-  pool.ForEach(static_cast<int64_t>(ask_parts_.size()), [&](int64_t p, int) {
-    const Part& part = ask_parts_[static_cast<size_t>(p)];
-    const TableRows<T>& table = tables[part.table];
-    T* to = messages_.out(part.rank) + part.offset;
-    for (int64_t i = part.begin; i < part.end; ++i, to += table.dim)
-      std::memcpy(to, table.mine + routes.ask[static_cast<size_t>(i)] * table.dim,
-                  static_cast<size_t>(table.dim) * sizeof(T));
-  });
+  Pack(ask_parts_, tables, &TableRows<T>::mine, routes.ask, pool);
   SLUICE_RETURN_IF_ERROR(messages_.Exchange(comm::Traffic::kRowGradients));
   // Parts of one table and vocabulary add to the same rows, so a thread takes all ranks of a table.
   pool.ForEach(static_cast<int64_t>(tables.size()), [&](int64_t t, int) {

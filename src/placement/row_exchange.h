@@ -50,6 +50,9 @@ class RowExchange {
   // Cuts messages along `begin`; returns their lengths in elements.
   std::vector<int64_t> Plan(const std::vector<int64_t>& begin, const std::vector<TableRows<T>>& tables,
                             std::vector<Part>* parts) const;
+  // Puts the rows `index` of the parts, out of the member `rows` of their tables, into the messages.
+  void Pack(const std::vector<Part>& parts, const std::vector<TableRows<T>>& tables, T* TableRows<T>::*rows,
+            const std::vector<int32_t>& index, ThreadPool& pool);
 
   comm::Communicator* comm_;
   std::vector<Part> ask_parts_, give_parts_;

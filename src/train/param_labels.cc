@@ -5,34 +5,24 @@
 
 #include <fmt/format.h>
 
+#include "config/leaf_visitor.h"
 #include "nn/embedding_op.h"
 
 namespace sluice::train {
 namespace {
 
 // Finds a whole number among a block's settings, whatever their type is called.
-class IntegerOption final : public config::Visitor {
+class IntegerOption final : public config::LeafVisitor {
  public:
+  using LeafVisitor::Field;
   explicit IntegerOption(std::string key) : key_(std::move(key)) {}
   int64_t value = 0;
 
   void Field(const char* key, bool& field, const config::Meta&) override { Take(key, field ? 1 : 0); }
   void Field(const char* key, int64_t& field, const config::Meta&) override { Take(key, field); }
-  void Field(const char*, double&, const config::Meta&) override {}
-  void Field(const char*, std::string&, const config::Meta&) override {}
-  void Field(const char*, std::vector<std::string>&, const config::Meta&) override {}
   void Field(const char* key, std::vector<int64_t>& field, const config::Meta&) override {
     Take(key, static_cast<int64_t>(field.size()));
   }
-  void Field(const char*, std::vector<double>&, const config::Meta&) override {}
-
- protected:
-  void Object(const char*, const config::Meta&, const Visit&) override {}
-  void ObjectList(const char*, const config::Meta&, const std::function<void(size_t)>&, const std::function<size_t()>&,
-                  const std::function<void(size_t, Visitor&)>&, const Visit&) override {}
-  void ObjectMap(const char*, const config::Meta&, const std::function<void(const std::string&)>&,
-                 const std::function<std::vector<std::string>()>&,
-                 const std::function<void(const std::string&, Visitor&)>&, const Visit&) override {}
 
  private:
   void Take(const char* key, int64_t field) {
