@@ -3,7 +3,7 @@
 quality against staleness. One command:
 
     benchmarks/system/des_vs_ps/run.py                 under half an hour on two cores
-    benchmarks/system/des_vs_ps/run.py --form full     the same with more data, more of every axis and larger nets: a day
+    benchmarks/system/des_vs_ps/run.py --form full     the same with more data, more of every axis and larger nets: a day and a half
 
 Every case is `sluice compare`: separate processes, each with its machine's shaped link (network namespaces; needs root), all
 of them on the same cores. Data comes from `sluice synth` with keys that arrive and leave, in time order; every sample is
@@ -29,19 +29,17 @@ import inputs  # noqa: E402
 
 def second_half(folder):
     """AUC and log loss of the second half of the samples that a run scored before it trained on them: means of its windows, of
-    all workers. A worker's windows are of its own samples."""
+    all workers, weighed by their samples. A worker's windows are of its own samples."""
     auc = loss = samples = 0
     for path in glob.glob(os.path.join(folder, "train.jsonl")) + glob.glob(os.path.join(folder, "worker-*", "train.jsonl")):
         with open(path, encoding="utf-8") as file:
             windows = [w for w in map(json.loads, file) if w["event"] == "window"]
-        half = windows[-1]["first_sample"] / 2 if windows else 0
-        for at, window in enumerate(windows):
-            # The last window is as long as the data lets it be; a few samples say nothing of AUC.
-            full = at + 1 < len(windows) or len(windows) == 1
-            if window["first_sample"] < half or not full:
-                continue
-            auc, loss, samples = auc + window["auc"], loss + window["logloss"], samples + 1
-    return {"late_auc": auc / samples, "late_logloss": loss / samples, "late_windows": samples} if samples else {}
+        ends = [w["first_sample"] for w in windows[1:]] + [w["samples"] for w in windows[-1:]]
+        for window, end in zip(windows, ends):
+            size = end - window["first_sample"]
+            if window["first_sample"] >= ends[-1] / 2 and window["auc"] is not None:   # of one class there is none
+                auc, loss, samples = auc + size * window["auc"], loss + size * window["logloss"], samples + size
+    return {"late_auc": auc / samples, "late_logloss": loss / samples, "late_samples": samples} if samples else {}
 
 
 def call(command, limit_s):
@@ -124,7 +122,7 @@ def write_machine(args):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--form", choices=sorted(forms.FORMS), default="quick",
-                        help="small: minutes, for a look; quick: under half an hour on two cores; full: a day")
+                        help="small: minutes, for a look; quick: under half an hour on two cores; full: a day and a half")
     parser.add_argument("--sluice", default=os.path.join(HERE, "..", "..", "..", "build", "sluice"))
     parser.add_argument("--out", default="out/des_vs_ps")
     parser.add_argument("--only", default="", help="run the cases whose name contains this")
