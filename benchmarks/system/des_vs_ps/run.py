@@ -34,10 +34,10 @@ def second_half(folder):
     for path in glob.glob(os.path.join(folder, "train.jsonl")) + glob.glob(os.path.join(folder, "worker-*", "train.jsonl")):
         with open(path, encoding="utf-8") as file:
             windows = [w for w in map(json.loads, file) if w["event"] == "window"]
-        ends = [w["first_sample"] for w in windows[1:]] + [w["samples"] for w in windows[-1:]]
-        for window, end in zip(windows, ends):
-            size = end - window["first_sample"]
-            if window["first_sample"] >= ends[-1] / 2 and window["auc"] is not None:   # of one class there is none
+        end = windows[-1]["first_sample"] + windows[-1]["samples"] if windows else 0
+        for window in windows:
+            if window["first_sample"] >= end / 2 and window["auc"] is not None:   # of one class there is none
+                size = window["samples"]   # of the window
                 auc, loss, samples = auc + size * window["auc"], loss + size * window["logloss"], samples + size
     return {"late_auc": auc / samples, "late_logloss": loss / samples, "late_samples": samples} if samples else {}
 
