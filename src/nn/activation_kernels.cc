@@ -26,7 +26,8 @@ inline float Exp(float x) {
   x = x < -87.0f ? -87.0f : x;
   x = x > 88.0f ? 88.0f : x;
   constexpr float kMagic = 12582912.0f;  // 1.5 * 2^23: adding and subtracting it rounds to an integer
-  const float n = (x * 1.44269504088896341f + kMagic) - kMagic;
+  const float shifted = x * 1.44269504088896341f + kMagic;  // whose lowest bits count from kMagic's: n
+  const float n = shifted - kMagic;
   const float r = (x - n * 0.693359375f) + n * 2.12194440e-4f;
   float p = 1.9875691500e-4f;
   p = p * r + 1.3981999507e-3f;
@@ -35,7 +36,8 @@ inline float Exp(float x) {
   p = p * r + 1.6666665459e-1f;
   p = p * r + 5.0000001201e-1f;
   p = p * (r * r) + r + 1.0f;
-  return p * std::bit_cast<float>((static_cast<int32_t>(n) + 127) << 23);
+  // NaN, which is no integer, passes too: p is NaN then.
+  return p * std::bit_cast<float>((std::bit_cast<uint32_t>(shifted) - std::bit_cast<uint32_t>(kMagic) + 127) << 23);
 }
 inline double Exp(double x) { return std::exp(x); }
 
