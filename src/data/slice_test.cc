@@ -13,7 +13,7 @@ using testing::Drain;
 using testing::Drained;
 using testing::MakeData;
 using testing::MakeFeatures;
-using testing::SampleText;
+using testing::SampleBytes;
 using testing::TempFolder;
 
 struct SliceCase {
@@ -73,7 +73,8 @@ void ExpectShares(BatchSource* whole, std::vector<std::unique_ptr<BatchSource>>*
       ASSERT_EQ(mine.epoch, all.epoch);
       ASSERT_EQ(mine.size, ChunksOfPart(all.size, r, size).size());
       testing::ExpectWellFormed(mine, source->schema());
-      for (int64_t i = 0; i < mine.size; ++i) ASSERT_EQ(SampleText(mine, i), SampleText(all, next + i)) << "rank " << r;
+      for (int64_t i = 0; i < mine.size; ++i)
+        ASSERT_EQ(SampleBytes(mine, i), SampleBytes(all, next + i)) << "rank " << r;
       next += mine.size;
     }
     if (!more.value()) break;

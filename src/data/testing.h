@@ -10,6 +10,7 @@
 #include <filesystem>
 #include <fstream>
 #include <string>
+#include <type_traits>
 #include <vector>
 
 #include <gmock/gmock.h>
@@ -59,13 +60,22 @@ inline std::string ReadFile(const std::string& path) {
   return {std::istreambuf_iterator<char>(file), {}};
 }
 
-// Everything of sample i of a batch as text, so that streams can be compared sample by sample.
-inline std::string SampleText(const Batch& batch, int64_t i) {
-  std::string text;
+// Everything of sample i of a batch as bytes, so that streams can be compared sample by sample. Not as text: the tests
+// compare hundreds of thousands of samples, and formatting them took sanitized builds minutes.
+inline std::string SampleBytes(const Batch& batch, int64_t i) {
+  std::string bytes;
+  const auto append = [&](const auto& value) {
+    using V = std::remove_cvref_t<decltype(value)>;
+    if constexpr (std::is_same_v<V, std::string>) {
+      bytes += value + '\n';
+    } else {
+      bytes.append(reinterpret_cast<const char*>(&value), sizeof(V));
+    }
+  };
   const auto matrix = [&](const auto& values) {
     const size_t width = values.size() / static_cast<size_t>(batch.size);
-    for (size_t j = 0; j < width; ++j) text += fmt::format("{} ", values[static_cast<size_t>(i) * width + j]);
-    text += "| ";
+    append(width);
+    for (size_t j = 0; j < width; ++j) append(values[static_cast<size_t>(i) * width + j]);
   };
   matrix(batch.labels);
   matrix(batch.sample_weights);
@@ -73,11 +83,14 @@ inline std::string SampleText(const Batch& batch, int64_t i) {
   matrix(batch.groups);
   matrix(batch.passthrough);
   for (const auto& field : batch.fields) {
-    for (int64_t k = field.begin(i); k < field.end(i); ++k)
-      text += fmt::format("{:x}{} ", field.keys[k], field.weights.empty() ? "" : fmt::format(":{}", field.weights[k]));
-    text += "; ";
+    append(field.end(i) - field.begin(i));
+    append(field.weights.empty());
+    for (int64_t k = field.begin(i); k < field.end(i); ++k) {
+      append(field.keys[static_cast<size_t>(k)]);
+      if (!field.weights.empty()) append(field.weights[static_cast<size_t>(k)]);
+    }
   }
-  return text;
+  return bytes;
 }
 
 inline void ExpectWellFormed(const Batch& batch, const Schema& schema) {
@@ -122,7 +135,7 @@ inline Drained Drain(BatchSource* source) {
     if (!more.value()) return out;
     ExpectWellFormed(batch, source->schema());
     out.batch_sizes.push_back(batch.size);
-    for (int64_t i = 0; i < batch.size; ++i) out.samples.push_back(SampleText(batch, i));
+    for (int64_t i = 0; i < batch.size; ++i) out.samples.push_back(SampleBytes(batch, i));
     out.positions.push_back(source->position());
   }
 }
