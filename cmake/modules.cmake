@@ -47,6 +47,13 @@ function(sluice_kernels name)
   endforeach()
 endfunction()
 
+# ctest starts the tests that take longest first: with the others beside them no processor waits at the end.
+function(sluice_order_test name)
+  if(name MATCHES "^(train|data|service|embedding)\\.(fast|slow)$|kill|adult|parity\\.(models|optimizers|ranks)|faults")
+    set_tests_properties(${name} PROPERTIES COST 100)
+  endif()
+endfunction()
+
 function(sluice_test_executable name kind label)
   if(NOT ARGN)
     return()
@@ -58,6 +65,7 @@ function(sluice_test_executable name kind label)
   target_link_libraries(${exe} PRIVATE sluice_${name} GTest::gtest GTest::gmock GTest::gtest_main)
   add_test(NAME ${name}.${kind} COMMAND ${exe})
   set_tests_properties(${name}.${kind} PROPERTIES LABELS ${label} TIMEOUT 1200)
+  sluice_order_test(${name}.${kind})
 endfunction()
 
 function(sluice_module name)
