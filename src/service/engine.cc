@@ -13,6 +13,14 @@ std::unique_ptr<Engine> Engine::Make(std::unique_ptr<Backend> backend, ModelLayo
   return std::make_unique<EngineImpl>(std::move(backend), std::move(layout), std::move(options), std::move(state));
 }
 
+namespace {
+
+Status NotFinite() {
+  return NumericError("a push has a gradient that is not finite; lower the learning rate, or set train.clip_norm");
+}
+
+}  // namespace
+
 EngineImpl::EngineImpl(std::unique_ptr<Backend> backend, ModelLayout layout, EngineOptions options, ServiceState state)
     : Engine(state.generation),
       backend_(std::move(backend)),
@@ -121,7 +129,8 @@ Status EngineImpl::CheckAndRead(Work* work) {
     work->has_push_keys = true;
   }
   if (!request.has(kPush)) return Status::Ok();
-  if (request.has(kDenseGradientsPacked)) SLUICE_RETURN_IF_ERROR(UnpackDenseGradients(work));
+  const bool packed = request.has(kDenseGradientsPacked);
+  if (packed) SLUICE_RETURN_IF_ERROR(UnpackDenseGradients(work));
   const bool dense_bf16 = request.has(kDenseGradientsBf16);
   const auto dense_bytes = static_cast<size_t>(WireBytes(backend_->num_params(), dense_bf16, layout_.scalar_bytes));
   const auto buffer_bytes = static_cast<size_t>(backend_->num_buffers() * layout_.scalar_bytes);
@@ -132,9 +141,9 @@ Status EngineImpl::CheckAndRead(Work* work) {
     return InvalidArgument("a push has {} bytes of buffers; this server's span has {}", request.buffers.size(),
                            buffer_bytes);
   if (!WireFinite(request.row_gradients, request.has(kRowGradientsBf16), layout_.scalar_bytes) ||
-      !WireFinite(request.dense_gradients, dense_bf16, layout_.scalar_bytes) ||
+      (!packed && !WireFinite(request.dense_gradients, dense_bf16, layout_.scalar_bytes)) ||
       !WireFinite(request.buffers, false, layout_.scalar_bytes))
-    return NumericError("a push has a gradient that is not finite; lower the learning rate, or set train.clip_norm");
+    return NotFinite();
   return Status::Ok();
 }
 
@@ -142,12 +151,12 @@ Status EngineImpl::UnpackDenseGradients(Work* work) const {
   Request& request = work->request;
   if (layout_.scalar_bytes != sizeof(float)) return InvalidArgument("dense gradients other than floats are packed");
   work->unpacked = Bytes(static_cast<size_t>(backend_->num_params()) * sizeof(float));
-  AlignedBuffer<std::byte> copy;
-  const int64_t used = UnpackFloats(request.dense_gradients.Whole(&copy), backend_->num_params(),
-                                    reinterpret_cast<float*>(work->unpacked.data()));
-  if (used != static_cast<int64_t>(request.dense_gradients.size()))
+  bool finite = true;
+  if (!UnpackFloats(request.dense_gradients, backend_->num_params(), reinterpret_cast<float*>(work->unpacked.data()),
+                    &finite))
     return InvalidArgument("{} bytes of dense gradients are no packing of {} numbers", request.dense_gradients.size(),
                            backend_->num_params());
+  if (!finite) return NotFinite();
   request.dense_gradients = work->unpacked.span();
   return Status::Ok();
 }

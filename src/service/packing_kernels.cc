@@ -60,27 +60,27 @@ int64_t PackBlock(const float* in, int64_t n, std::byte* out) {
   return reinterpret_cast<std::byte*>(at) - (out - sizeof(head));
 }
 
-// Bytes read, or -1.
-int64_t UnpackBlock(const std::byte* in, int64_t bytes, int64_t n, float* out) {
+// Whether a whole block was read; without one, nothing of `read` changes but `damaged`.
+bool UnpackBlock(const std::byte* in, int64_t bytes, int64_t n, float* out, service::UnpackedBlocks* read) {
   BlockHead head;
   const int64_t half = (n + 1) / 2;
   const int64_t fixed = static_cast<int64_t>(sizeof(head)) + half + 3 * n;
-  if (bytes < fixed) return -1;
+  if (bytes < static_cast<int64_t>(sizeof(head))) return false;
   std::memcpy(&head, in, sizeof(head));
   const int64_t escapes = head.escapes[0] | (head.escapes[1] << 8);
-  if (escapes > n || bytes < fixed + escapes) return -1;
+  read->damaged = escapes > n;
+  if (read->damaged || bytes < fixed + escapes) return false;
   const auto* const nibbles = reinterpret_cast<const uint8_t*>(in) + sizeof(head);
   const uint8_t* const upper = nibbles + half;
   const uint8_t* const extra = upper + 3 * n;
-  alignas(64) uint8_t codes[kBlock + 1];
+  alignas(64) uint8_t codes[kBlock];
   alignas(64) uint16_t lower[kBlock];
   alignas(64) uint32_t bits[kBlock];
   std::memcpy(lower, upper + n, static_cast<size_t>(n) * 2);
 #pragma omp simd
-  for (int64_t i = 0; i < half; ++i) {
-    codes[i] = nibbles[i] & 15;
-    codes[i + half] = nibbles[i] >> 4;
-  }
+  for (int64_t i = 0; i < half; ++i) codes[i] = nibbles[i] & 15;
+#pragma omp simd
+  for (int64_t i = half; i < n; ++i) codes[i] = nibbles[i - half] >> 4;
   const uint32_t top = head.top;
   uint32_t found = 0, below = 0;
 #pragma omp simd reduction(+ : found, below)
@@ -92,14 +92,22 @@ int64_t UnpackBlock(const std::byte* in, int64_t bytes, int64_t n, float* out) {
     const uint32_t high = upper[i];
     bits[i] = (exponent << 23) | ((high & 0x80u) << 24) | ((high & 0x7fu) << 16) | lower[i];
   }
-  if (below != 0 || found != static_cast<uint32_t>(escapes)) return -1;
+  read->damaged = below != 0 || found != static_cast<uint32_t>(escapes);
+  if (read->damaged) return false;
+  bool finite = top != 0xffu;
   if (escapes > 0) {
     const uint8_t* next = extra;
-    for (int64_t i = 0; i < n; ++i)
-      if (codes[i] == kEscape) bits[i] = (bits[i] & 0x807fffffu) | (static_cast<uint32_t>(*next++) << 23);
+    for (int64_t i = 0; i < n; ++i) {
+      if (codes[i] != kEscape) continue;
+      finite = finite && *next != 0xffu;
+      bits[i] = (bits[i] & 0x807fffffu) | (static_cast<uint32_t>(*next++) << 23);
+    }
   }
   std::memcpy(out, bits, static_cast<size_t>(n) * sizeof(float));
-  return fixed + escapes;
+  read->numbers += n;
+  read->bytes += fixed + escapes;
+  read->finite = read->finite && finite;
+  return true;
 }
 
 }  // namespace
@@ -110,14 +118,12 @@ int64_t PackKernel(const float* in, int64_t n, std::byte* out) {
   return at - out;
 }
 
-int64_t UnpackKernel(const std::byte* in, int64_t bytes, int64_t n, float* out) {
-  int64_t used = 0;
-  for (int64_t i = 0; i < n; i += kBlock) {
-    const int64_t read = UnpackBlock(in + used, bytes - used, std::min(kBlock, n - i), out + i);
-    if (read < 0) return -1;
-    used += read;
+service::UnpackedBlocks UnpackKernel(const std::byte* in, int64_t bytes, int64_t n, float* out) {
+  service::UnpackedBlocks read;
+  while (read.numbers < n && UnpackBlock(in + read.bytes, bytes - read.bytes, std::min(kBlock, n - read.numbers),
+                                         out + read.numbers, &read)) {
   }
-  return used;
+  return read;
 }
 
 }  // namespace sluice::SLUICE_ISA

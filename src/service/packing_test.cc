@@ -2,9 +2,12 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <limits>
+#include <span>
+#include <string>
 #include <vector>
 
 #include "base/rng.h"
@@ -23,8 +26,9 @@ std::vector<std::byte> Pack(const std::vector<float>& numbers) {
 void ExpectSameBits(const std::vector<float>& numbers) {
   const auto packed = Pack(numbers);
   std::vector<float> back(numbers.size() + 1, 7.0f);
-  ASSERT_EQ(UnpackFloats(packed, static_cast<int64_t>(numbers.size()), back.data()),
-            static_cast<int64_t>(packed.size()));
+  bool finite = false;
+  ASSERT_TRUE(UnpackFloats(packed, static_cast<int64_t>(numbers.size()), back.data(), &finite));
+  EXPECT_EQ(finite, std::all_of(numbers.begin(), numbers.end(), [](float x) { return std::isfinite(x); }));
   EXPECT_EQ(back.back(), 7.0f);
   if (numbers.empty()) return;  // no memory to compare
   EXPECT_EQ(std::memcmp(back.data(), numbers.data(), numbers.size() * sizeof(float)), 0) << numbers.size();
@@ -69,13 +73,46 @@ TEST(PackingTest, WhatIsNoPackingIsRefused) {
   const auto packed = Pack(Uniform(700, 1.0f));
   std::vector<float> out(700);
   for (size_t size = 0; size < packed.size(); ++size)
-    EXPECT_EQ(UnpackFloats({packed.data(), size}, 700, out.data()), -1) << size;
+    EXPECT_FALSE(UnpackFloats(std::span(packed.data(), size), 700, out.data())) << size;
   auto bad = packed;
   bad[1] = std::byte{5};  // escapes that no code asks for
-  EXPECT_EQ(UnpackFloats(bad, 700, out.data()), -1);
+  EXPECT_FALSE(UnpackFloats(bad, 700, out.data()));
   bad = packed;
   bad[0] = std::byte{0};  // a largest exponent less than the codes' distances
-  EXPECT_EQ(UnpackFloats(bad, 700, out.data()), -1);
+  EXPECT_FALSE(UnpackFloats(bad, 700, out.data()));
+  bad = packed;
+  bad.push_back(std::byte{0});  // more than was packed
+  EXPECT_FALSE(UnpackFloats(bad, 700, out.data()));
+  EXPECT_FALSE(UnpackFloats(packed, 699, out.data()));
+}
+
+// However a message is cut into pieces.
+TEST(PackingTest, PiecesReadAsOneRun) {
+  auto numbers = Uniform(1300, 1.0f);
+  for (size_t i = 0; i < numbers.size(); i += 7) numbers[i] *= 1e-12f;  // escapes
+  const auto packed = Pack(numbers);
+  const std::span<const std::byte> whole(packed);
+  const auto expect_same = [&](const Pieces& pieces, const std::string& how) {
+    std::vector<float> back(numbers.size());
+    EXPECT_TRUE(UnpackFloats(pieces, static_cast<int64_t>(back.size()), back.data())) << how;
+    EXPECT_EQ(back, numbers) << how;
+  };
+  for (size_t cut = 1; cut < packed.size(); cut += 3) {
+    Pieces pieces(whole.first(cut));
+    pieces.Add(whole.subspan(cut));
+    expect_same(pieces, "cut at " + std::to_string(cut));
+  }
+  for (const size_t size : {1, 2, 3, 100, 899, 2000}) {
+    Pieces pieces;
+    for (size_t at = 0; at < packed.size(); at += size)
+      pieces.Add(whole.subspan(at, std::min(size, packed.size() - at)));
+    expect_same(pieces, "pieces of " + std::to_string(size));
+    Pieces short_by_one;
+    for (size_t at = 0; at + 1 < packed.size(); at += size)
+      short_by_one.Add(whole.subspan(at, std::min(size, packed.size() - 1 - at)));
+    std::vector<float> back(numbers.size());
+    EXPECT_FALSE(UnpackFloats(short_by_one, static_cast<int64_t>(back.size()), back.data())) << size;
+  }
 }
 
 TEST(PackingTest, InstructionSetsAgree) {

@@ -13,7 +13,7 @@ namespace {
 
 // Stretches of about this many batches: few enough that workers end an epoch together, and that a lost worker's is soon
 // made up for.
-constexpr int64_t kBatchesPerStretch = 8;
+constexpr int64_t kBatchesPerStretch = 3;
 constexpr int64_t kTypicalSampleBytes = 256;
 constexpr auto kPollInterval = std::chrono::milliseconds(20);
 // ps-sync: so long another worker may take to say that its range is done before this one's clock goes on without

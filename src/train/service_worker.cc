@@ -164,6 +164,8 @@ Status ServiceWorker<T>::RunSession() {
     // After a session that failed nothing may be left to do but to finish.
     const bool enough = config_.train.max_steps > 0 && report_.steps >= config_.train.max_steps;
     if (!enough) status = Loop();
+    // Whoever asks for input after this client has left would ask until retry_s is over.
+    StopReading();
     if (status.ok()) status = Finish();
   } catch (const StatusError& error) {
     status = error.status();
@@ -173,12 +175,17 @@ Status ServiceWorker<T>::RunSession() {
   return status;
 }
 
-// Nothing may write into a batch that is no more: first whoever asks, then the client, then the batches.
 template <class T>
-void ServiceWorker<T>::StopStages() {
+void ServiceWorker<T>::StopReading() {
   if (remote_ != nullptr) remote_->Stop();
   if (source_ != nullptr) source_->Stop();
   if (host_ != nullptr) host_->Stop();
+}
+
+// Nothing may write into a batch that is no more: first whoever asks, then the client, then the batches.
+template <class T>
+void ServiceWorker<T>::StopStages() {
+  StopReading();
   client_.reset();
   host_.reset();
 }

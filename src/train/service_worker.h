@@ -52,6 +52,7 @@ class ServiceWorker {
   Status Evaluate();
   Status Finish();
   Status FillReport();
+  void StopReading();
   void StopStages();
   bool leads() const { return config_.strategy.worker == 0; }
 

@@ -165,11 +165,15 @@ std::shared_ptr<KeptPush> BatchCodec<T>::MakePush(const PushRequest<T>& request,
 }
 
 template <class T>
-void BatchCodec<T>::Scatter(const PullRequest<T>& request, const ServerKeys& keys, int server,
-                            const Reply& reply) const {
+Status BatchCodec<T>::Scatter(const PullRequest<T>& request, const ServerKeys& keys, int server,
+                              const Reply& reply) const {
   const bool bf16 = rows_ == Wire::kBf16;
   const int64_t scalars = RowScalars(*keys.keys);
-  if (reply.rows.size() == static_cast<size_t>(WireBytes(scalars, bf16, sizeof(T))) && request.ids != nullptr) {
+  if (request.ids != nullptr) {
+    const auto expected = static_cast<size_t>(WireBytes(scalars, bf16, sizeof(T)));
+    if (reply.rows.size() != expected)
+      return DataLoss("a reply has {} bytes of rows; its {} keys need {}", reply.rows.size(), keys.keys->size(),
+                      expected);
     AlignedBuffer<T> decoded;
     Pieces numbers = reply.rows;
     if (bf16) {
@@ -189,20 +193,20 @@ void BatchCodec<T>::Scatter(const PullRequest<T>& request, const ServerKeys& key
     });
   }
   const auto take = [&](const Pieces& bytes, Wire wire, int64_t size, T* to) {
+    if (to == nullptr) return true;
     const Range mine = SpanOfServer(size, server, servers_);
-    if constexpr (sizeof(T) == sizeof(float)) {
-      if (wire == Wire::kPacked) {
-        AlignedBuffer<std::byte> copy;
-        if (to != nullptr) (void)UnpackFloats(bytes.Whole(&copy), mine.size(), to + mine.begin);
-        return;
-      }
-    }
+    if constexpr (sizeof(T) == sizeof(float))
+      if (wire == Wire::kPacked) return UnpackFloats(bytes, mine.size(), to + mine.begin);
     const bool half = wire == Wire::kBf16;
-    if (to != nullptr && bytes.size() == static_cast<size_t>(WireBytes(mine.size(), half, sizeof(T))))
-      DecodeNumbers(bytes, mine.size(), half, to + mine.begin);
+    if (bytes.size() != static_cast<size_t>(WireBytes(mine.size(), half, sizeof(T)))) return false;
+    DecodeNumbers(bytes, mine.size(), half, to + mine.begin);
+    return true;
   };
-  take(reply.dense, dense_, layout_.params, request.params);
-  take(reply.buffers, Wire::kNative, layout_.buffers, request.buffers);
+  if (!take(reply.dense, dense_, layout_.params, request.params) ||
+      !take(reply.buffers, Wire::kNative, layout_.buffers, request.buffers))
+    return DataLoss("a reply has {} bytes of dense parameters and {} of buffers, which are not this server's span",
+                    reply.dense.size(), reply.buffers.size());
+  return Status::Ok();
 }
 
 template class BatchCodec<float>;

@@ -37,8 +37,9 @@ class BatchCodec {
   RequestFlag PullFlags(const PullRequest<T>& request) const;
   // Without a sequence number: its link gives it one.
   std::shared_ptr<KeptPush> MakePush(const PushRequest<T>& request, const ServerKeys& keys, int server) const;
-  // What a server answered to a pull, to where the request wants it.
-  void Scatter(const PullRequest<T>& request, const ServerKeys& keys, int server, const Reply& reply) const;
+  // What a server answered to a pull, to where the request wants it. Errors: kDataLoss where it is not what was asked
+  // for.
+  Status Scatter(const PullRequest<T>& request, const ServerKeys& keys, int server, const Reply& reply) const;
 
  private:
   grpc::Slice EncodeSpan(const T* span, int64_t size, int server, Wire wire) const;

@@ -257,7 +257,7 @@ Pending ClientOf<T>::Exchange(const PushRequest<T>* push, const PullRequest<T>* 
       call->flags = codec_.PullFlags(*pull);
       pulled.incarnations.push_back(links_[at]->incarnation());
       call->on_reply = [this, request = *pull, keys = pulled.keys[at], s](const Reply& reply) {
-        codec_.Scatter(request, keys, s, reply);
+        return codec_.Scatter(request, keys, s, reply);
       };
     }
     call->on_end = [state](const Status& status) { state->End(status); };

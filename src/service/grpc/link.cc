@@ -293,7 +293,7 @@ void Link::Received(grpc::ByteBuffer* buffer) {
     counters_->rows.fetch_add(static_cast<int64_t>(reply->rows.size()), std::memory_order_relaxed);
     counters_->dense.fetch_add(static_cast<int64_t>(reply->dense.size() + reply->buffers.size()),
                                std::memory_order_relaxed);
-    if (call->on_reply) call->on_reply(*reply);
+    if (call->on_reply) reply->status = call->on_reply(*reply);
   }
   const Status status = reply->status.WithContext(fmt::format("parameter server {}", options_.address));
   {

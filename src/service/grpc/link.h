@@ -22,11 +22,11 @@ namespace sluice::service {
 struct LinkCall {
   uint32_t flags = 0;  // of the pull's part
   int64_t pull_clock = 0;
-  std::shared_ptr<const KeyList> pull_keys;    // null: no pull
-  std::shared_ptr<KeptPush> push;              // null: no push
-  bool needs_push_keys = false;                // the server does not hold the batch
-  std::function<void(const Reply&)> on_reply;  // of a success
-  std::function<void(const Status&)> on_end;   // once, last
+  std::shared_ptr<const KeyList> pull_keys;      // null: no pull
+  std::shared_ptr<KeptPush> push;                // null: no push
+  bool needs_push_keys = false;                  // the server does not hold the batch
+  std::function<Status(const Reply&)> on_reply;  // of a success; its failure is the call's
+  std::function<void(const Status&)> on_end;     // once, last
   Clock::time_point begin = Clock::now();
 };
 
