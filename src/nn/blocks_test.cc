@@ -137,8 +137,9 @@ TEST(BatchNormTest, RunningMomentsAreUsedInEvaluation) {
 
 // <x_v, x_u> computed pair by pair.
 TEST(DotInteractionTest, GivesThePairsInLowerTriangleOrder) {
-  for (const auto& [dim, first, second] : std::vector<std::array<int64_t, 3>>{
+  for (const std::array<int64_t, 3>& shape : std::vector<std::array<int64_t, 3>>{
            {16, 1, 26}, {128, 1, 26}, {4, 2, 0}, {10, 1, 1}, {8, 39, 0}, {3, 5, 12}, {17, 1, 8}, {16, 1, 15}}) {
+    const int64_t dim = shape[0], first = shape[1], second = shape[2];
     SCOPED_TRACE(fmt::format("dim {} vectors {} + {}", dim, first, second));
     std::vector<int64_t> widths = {first * dim};
     if (second > 0) widths.push_back(second * dim);

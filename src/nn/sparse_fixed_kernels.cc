@@ -98,6 +98,36 @@ bool AddGrad(const FieldSlice<T>& field, int64_t column, int64_t width, Range sa
   return flaws.none();
 }
 
+template <class T, bool kListed>
+bool AddMaxGrad(const FieldSlice<T>& field, int64_t column, int64_t width, Range samples, Range owned, const T* partial,
+                int64_t partial_ld, const T* grad, int64_t ld, double scale, int64_t* row_grads) {
+  const uint64_t num_owned = static_cast<uint64_t>(owned.size());
+  const auto is_owned = [&](int64_t r) { return static_cast<uint64_t>(r - owned.begin) < num_owned; };
+  Occurrences<kListed, T, decltype(is_owned)> occurrences(field, samples, is_owned);
+  uint64_t flaws = 0;
+  for (int64_t i = samples.begin; i < samples.end; ++i, partial += partial_ld, grad += ld) {
+    const int64_t begin = field.offsets != nullptr ? field.offsets[i] : i;
+    const int64_t end = field.offsets != nullptr ? field.offsets[i + 1] : i + 1;
+    const auto attains = [&](int64_t j, int64_t d) {
+      const T c = field.weights != nullptr ? static_cast<T>(field.weights[j]) : T(1);
+      return c * field.rows[field.index[j] * field.dim + column + d] == partial[d];
+    };
+    for (int64_t j = occurrences.Next(end); j < end; j = occurrences.Next(end)) {
+      const int64_t r = field.index[j];
+      for (int64_t d = 0; d < width; ++d) {
+        if (!attains(j, d)) continue;
+        bool first = true;
+        for (int64_t before = begin; before < j && first; ++before)
+          first = field.index[before] != r || !attains(before, d);
+        if (!first) continue;
+        const T c = field.weights != nullptr ? static_cast<T>(field.weights[j]) : T(1);
+        AddFixed(static_cast<double>(c * grad[d]), scale, row_grads[(r - owned.begin) * field.dim + column + d], flaws);
+      }
+    }
+  }
+  return flaws == 0;
+}
+
 }  // namespace
 
 template <class T>
@@ -133,31 +163,12 @@ template <class T>
 bool AddMaxGradFixed(const FieldSlice<T>& field, int64_t column, int64_t width, Range samples, Range owned,
                      const T* partial, int64_t partial_ld, const T* grad, int64_t ld, double scale,
                      int64_t* row_grads) {
-  uint64_t flaws = 0;
-  for (int64_t i = samples.begin; i < samples.end; ++i) {
-    const int64_t begin = field.offsets != nullptr ? field.offsets[i] : i;
-    const int64_t end = field.offsets != nullptr ? field.offsets[i + 1] : i + 1;
-    const T* best = partial + (i - samples.begin) * partial_ld;
-    const T* g = grad + (i - samples.begin) * ld;
-    const auto attains = [&](int64_t j, int64_t d) {
-      const T c = field.weights != nullptr ? static_cast<T>(field.weights[j]) : T(1);
-      return c * field.rows[field.index[j] * field.dim + column + d] == best[d];
-    };
-    for (int64_t j = begin; j < end; ++j) {
-      const int64_t r = field.index[j];
-      if (r < owned.begin || r >= owned.end) continue;
-      for (int64_t d = 0; d < width; ++d) {
-        if (!attains(j, d)) continue;
-        bool first = true;
-        for (int64_t before = begin; before < j && first; ++before)
-          first = field.index[before] != r || !attains(before, d);
-        if (!first) continue;
-        const T c = field.weights != nullptr ? static_cast<T>(field.weights[j]) : T(1);
-        AddFixed(static_cast<double>(c * g[d]), scale, row_grads[(r - owned.begin) * field.dim + column + d], flaws);
-      }
-    }
-  }
-  return flaws == 0;
+  bool good = true;
+  WithFlag(!ReadsOnly(field, owned), [&]<bool kListed>() {
+    good =
+        AddMaxGrad<T, kListed>(field, column, width, samples, owned, partial, partial_ld, grad, ld, scale, row_grads);
+  });
+  return good;
 }
 
 #define SLUICE_INSTANTIATE(T)                                                                                         \

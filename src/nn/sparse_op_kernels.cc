@@ -21,23 +21,23 @@ void PoolOneHot(const FieldSlice<T>& field, int64_t column, int64_t width, Range
   const int64_t n = kWidth > 0 ? kWidth : width;
   for (int64_t i = samples.begin; i < samples.end; ++i, out += ld) {
     const int64_t next = i + kAhead;
-    if (next < field.nnz && field.index[next] >= 0)
+    if (next < field.nnz && (kWhole || field.index[next] >= 0))
       PrefetchRow<false>(field.rows + field.index[next] * field.dim + column, n);
     const int64_t r = field.index[i];
-    const T* v = field.rows + r * field.dim + column;
+    const T* v = nullptr;
     T w = T(0);
-    if constexpr (kWhole) {
+    if constexpr (kWhole || kWidth == 0) {
+      if (!kWhole && r < 0) {
+        if (!accumulate)
+          for (int64_t d = 0; d < n; ++d) out[d] = T(0);
+        continue;
+      }
+      v = field.rows + r * field.dim + column;
       if (kTerm && term.weight_column >= 0) w = field.rows[r * field.dim + term.weight_column];
-    } else if constexpr (kWidth > 0) {
-      v = r >= 0 ? v : kZeros;
-      const T* weight = r >= 0 && term.weight_column >= 0 ? field.rows + r * field.dim + term.weight_column : kZeros;
-      if constexpr (kTerm) w = *weight;
-    } else if (r < 0) {
-      if (!accumulate)
-        for (int64_t d = 0; d < n; ++d) out[d] = T(0);
-      continue;
-    } else if (kTerm && term.weight_column >= 0) {
-      w = field.rows[r * field.dim + term.weight_column];
+    } else {
+      const int64_t at = r < 0 ? 0 : r * field.dim;
+      v = (r < 0 ? kZeros : field.rows + column) + at;
+      if constexpr (kTerm) w = (r < 0 || term.weight_column < 0 ? kZeros : field.rows + at + term.weight_column)[0];
     }
     if (accumulate) {
 #pragma omp simd
@@ -142,6 +142,56 @@ void AddGrad(const FieldSlice<T>& field, int64_t column, int64_t width, Range sa
   }
 }
 
+// MaxField where some rows live with another owner.
+template <class T>
+void MaxOfSome(const FieldSlice<T>& field, int64_t column, int64_t width, Range samples, T* out, int64_t ld) {
+  const auto here = [](int64_t r) { return r >= 0; };
+  Occurrences<true, T, decltype(here)> occurrences(field, samples, here);
+  for (int64_t i = samples.begin; i < samples.end; ++i, out += ld) {
+    const int64_t end = field.offsets != nullptr ? field.offsets[i + 1] : i + 1;
+    for (int64_t d = 0; d < width; ++d) out[d] = -std::numeric_limits<T>::infinity();
+    for (int64_t j = occurrences.Next(end); j < end; j = occurrences.Next(end)) {
+      const int64_t ahead = occurrences.RowAhead();
+      if (ahead >= 0) PrefetchRow<false>(field.rows + ahead * field.dim + column, width);
+      const T* v = field.rows + field.index[j] * field.dim + column;
+      const T c = field.weights != nullptr ? static_cast<T>(field.weights[j]) : T(1);
+#pragma omp simd
+      for (int64_t d = 0; d < width; ++d) {
+        const T x = c * v[d];
+        out[d] = x > out[d] ? x : out[d];
+      }
+    }
+  }
+}
+
+// At most kMaxColumns columns. Occurrence after occurrence; a column whose maximum was found looks for nothing more,
+// since NaN equals no number.
+constexpr int64_t kMaxColumns = 64;
+template <class T, bool kListed>
+void AddMaxGradOfColumns(const FieldSlice<T>& field, int64_t column, int64_t width, Range samples, Range owned,
+                         const T* partial, int64_t partial_ld, const T* grad, int64_t ld, T* row_grads) {
+  const auto here = [](int64_t r) { return r >= 0; };
+  Occurrences<kListed, T, decltype(here)> occurrences(field, samples, here);
+  T wanted[kMaxColumns];
+  for (int64_t i = samples.begin; i < samples.end; ++i, partial += partial_ld, grad += ld) {
+    const int64_t end = field.offsets != nullptr ? field.offsets[i + 1] : i + 1;
+    for (int64_t d = 0; d < width; ++d) wanted[d] = partial[d];
+    for (int64_t j = occurrences.Next(end); j < end; j = occurrences.Next(end)) {
+      const int64_t r = field.index[j];
+      const T* v = field.rows + r * field.dim + column;
+      const T c = field.weights != nullptr ? static_cast<T>(field.weights[j]) : T(1);
+      if (r >= owned.begin && r < owned.end) {
+        T* target = row_grads + r * field.dim + column;
+#pragma omp simd
+        for (int64_t d = 0; d < width; ++d) target[d] = c * v[d] == wanted[d] ? target[d] + c * grad[d] : target[d];
+      }
+#pragma omp simd
+      for (int64_t d = 0; d < width; ++d)
+        wanted[d] = c * v[d] == wanted[d] ? std::numeric_limits<T>::quiet_NaN() : wanted[d];
+    }
+  }
+}
+
 }  // namespace
 
 template <class T>
@@ -178,17 +228,15 @@ void AddFieldGrad(const FieldSlice<T>& field, int64_t column, int64_t width, Ran
 
 template <class T>
 void MaxField(const FieldSlice<T>& field, int64_t column, int64_t width, Range samples, T* out, int64_t ld) {
+  if (!field.whole) return MaxOfSome(field, column, width, samples, out, ld);
   for (int64_t i = samples.begin; i < samples.end; ++i, out += ld) {
     const int64_t begin = field.offsets != nullptr ? field.offsets[i] : i;
     const int64_t end = field.offsets != nullptr ? field.offsets[i + 1] : i + 1;
     for (int64_t d = 0; d < width; ++d) out[d] = -std::numeric_limits<T>::infinity();
     for (int64_t j = begin; j < end; ++j) {
       const int64_t next = j + kAhead;
-      if (next < field.nnz && field.index[next] >= 0)
-        PrefetchRow<false>(field.rows + field.index[next] * field.dim + column, width);
-      const int64_t r = field.index[j];
-      if (r < 0) continue;
-      const T* v = field.rows + r * field.dim + column;
+      if (next < field.nnz) PrefetchRow<false>(field.rows + field.index[next] * field.dim + column, width);
+      const T* v = field.rows + field.index[j] * field.dim + column;
       const T c = field.weights != nullptr ? static_cast<T>(field.weights[j]) : T(1);
 #pragma omp simd
       for (int64_t d = 0; d < width; ++d) {
@@ -202,22 +250,11 @@ void MaxField(const FieldSlice<T>& field, int64_t column, int64_t width, Range s
 template <class T>
 void AddMaxGrad(const FieldSlice<T>& field, int64_t column, int64_t width, Range samples, Range owned, const T* partial,
                 int64_t partial_ld, const T* grad, int64_t ld, T* row_grads) {
-  for (int64_t i = samples.begin; i < samples.end; ++i) {
-    const int64_t begin = field.offsets != nullptr ? field.offsets[i] : i;
-    const int64_t end = field.offsets != nullptr ? field.offsets[i + 1] : i + 1;
-    const T* best = partial + (i - samples.begin) * partial_ld;
-    const T* g = grad + (i - samples.begin) * ld;
-    for (int64_t d = 0; d < width; ++d) {
-      for (int64_t j = begin; j < end; ++j) {
-        const int64_t r = field.index[j];
-        if (r < 0) continue;
-        const T c = field.weights != nullptr ? static_cast<T>(field.weights[j]) : T(1);
-        if (c * field.rows[r * field.dim + column + d] != best[d]) continue;
-        if (r >= owned.begin && r < owned.end) row_grads[r * field.dim + column + d] += c * g[d];
-        break;
-      }
-    }
-  }
+  WithFlag(!field.whole, [&]<bool kListed>() {
+    for (int64_t d = 0; d < width; d += kMaxColumns)
+      AddMaxGradOfColumns<T, kListed>(field, column + d, width - d < kMaxColumns ? width - d : kMaxColumns, samples,
+                                      owned, partial + d, partial_ld, grad + d, ld, row_grads);
+  });
 }
 
 #define SLUICE_INSTANTIATE(T)                                                                                    \
