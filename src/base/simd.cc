@@ -22,6 +22,12 @@ Isa Detect() {
     const Isa limit = name == "plain" ? Isa::kPlain : name == "avx2" ? Isa::kAvx2 : Isa::kAvx512;
     if (limit < best) best = limit;
   }
+#if defined(SLUICE_WITHOUT_avx512)
+  if (best == Isa::kAvx512) best = Isa::kAvx2;
+#endif
+#if defined(SLUICE_WITHOUT_avx2)
+  if (best == Isa::kAvx2) best = Isa::kPlain;
+#endif
   return best;
 }
 
