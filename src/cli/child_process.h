@@ -25,8 +25,9 @@ void CountInterrupts();
 int Interrupts();
 
 // Runs a program found in PATH to its end, with nothing on its standard input. The first interrupt reaches it as
-// SIGTERM, the second (or 15 s) ends it and the processes of its group. Threads      one at a time. Errors       kIo
-// where it cannot be started. What it does itself is no error here.
+// SIGTERM, the second (or 15 s) ends it and the processes of its group.
+// Threads      one at a time.
+// Errors       kIo where it cannot be started. What it does itself is no error here.
 Result<ChildEnd> RunChild(const std::vector<std::string>& command);
 
 }  // namespace sluice::cli

@@ -36,7 +36,8 @@ std::vector<std::string> CompareArguments(const ComparePlan& plan, const Compari
 
 // Runs them. What one of them fails with stands in its row, and the others still run. Temporary folders and namespaces
 // are removed, after an interrupt too. `cancelled`  set where an interrupt ended it; the comparison then holds what was
-// done before. Errors       kInvalidArgument for settings that do not hold for any preset.
+// done before.
+// Errors       kInvalidArgument for settings that do not hold for any preset.
 Result<Comparison> RunComparison(const ComparePlan& plan, bool* cancelled);
 
 // Ok, or the first failure that is not "not supported"; kInvalidArgument where no preset is supported.

@@ -27,9 +27,8 @@ std::vector<std::string> MpirunArguments(const LaunchPlan& plan, const std::stri
 // Starts the ranks, passes their words on (the same failure once), and waits for their end. Ctrl-C and SIGTERM let them
 // write a checkpoint; a second one ends them.
 // Errors       as the ranks': the code of the first that failed on its own; kUnavailable where one was killed, lost or
-// left
-//              behind; kCancelled after an interrupt; kNotFound where mpirun is missing. The message says which rank
-//              ended how.
+//              left behind; kCancelled after an interrupt; kNotFound where mpirun is missing. The message says which
+//              rank ended how.
 Status Launch(const LaunchPlan& plan);
 
 // The status that a process of ours left with this exit code (docs/reference/exit-codes.md).

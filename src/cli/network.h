@@ -20,8 +20,8 @@ inline constexpr char kNetworksVariable[] = "SLUICE_RANK_NETWORKS";
 //                ctl0  10.232.0.(m+1) -- switch "ctl", 10.232.0.254      where ranks find their launcher
 //
 // Nothing of it is visible outside. Segmentation offloads of data0 are off: its counters count frames as a wire carries
-// them. Errors       kUnavailable where this process may not make namespaces or iproute2 is missing, saying which; kIo
-// for a
+// them.
+// Errors       kUnavailable where this process may not make namespaces or iproute2 is missing, saying which; kIo for a
 //              command that failed.
 class Network {
  public:

@@ -38,8 +38,7 @@ using Handle = std::shared_future<Status>;
 //              blocking call first waits for everything started. Different communicators are independent: one per
 //              purpose.
 // Errors       kUnavailable naming the silent rank after `timeout`; kDataLoss where lengths do not match. After a
-// failure
-//              the communicator is unusable: every later call returns that failure.
+//              failure the communicator is unusable: every later call returns that failure.
 class Communicator {
  public:
   Communicator(std::unique_ptr<Transport> transport, std::shared_ptr<Ledger> ledger, std::chrono::milliseconds timeout);

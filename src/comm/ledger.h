@@ -31,7 +31,8 @@ struct TrafficTotals {
 };
 
 // Payload bytes of one rank by kind, counted where they are handed to the transport, and the time that exchanges took.
-// A message to oneself is none. Threads      any number of threads may count at a time.
+// A message to oneself is none.
+// Threads      any number of threads may count at a time.
 class Ledger {
  public:
   void CountSent(Traffic traffic, int64_t bytes) {

@@ -24,9 +24,10 @@ class Request {
 
 // Point-to-point messages among `size` ranks: the one thing that differs between threads as ranks and processes over
 // MPI. Messages between two ranks arrive in the order they were sent; receives from one rank are waited for in the
-// order they were posted. Threads      one thread at a time per transport; different transports are independent. Errors
-// a received length other than the posted one is kDataLoss naming both ranks; a peer that does not answer by
-//              the deadline is kUnavailable naming it.
+// order they were posted.
+// Threads      one thread at a time per transport; different transports are independent.
+// Errors       a received length other than the posted one is kDataLoss naming both ranks; a peer that does not answer
+//              by the deadline is kUnavailable naming it.
 class Transport {
  public:
   virtual ~Transport() = default;

@@ -50,18 +50,17 @@ inline constexpr int kMaxDocumentDepth = 32;
 
 // Bytes that a YAML parser stumbles over with a message that helps nobody, or does not stumble over at all.
 // Errors       kInvalidArgument naming origin, line and column: NUL and control bytes, not UTF-8, tabs as indentation,
-// too long.
+//              too long.
 Status CheckText(std::string_view text, const std::string& origin);
 
 // One YAML document. Aliases are copied; tags are ignored.
 // Errors       those of CheckText; kInvalidArgument naming origin, line and column: not YAML, a key given twice, no
-// value or
-//              more than one document, beyond a bound above.
+//              value or more than one document, beyond a bound above.
 Result<Node> ParseDocument(std::string_view text, const std::string& origin);
 
 // The same from a file.
 // Errors       also kNotFound, kIo; kInvalidArgument for a folder in place of a file, and for an empty or over-long
-// file.
+//              file.
 Result<Node> LoadDocument(const std::string& path);
 
 // Applies "a.b.c=value" to the document: `value` is YAML; list items are a.0 or a[0]; a key with dots is quoted,

@@ -13,13 +13,12 @@ namespace sluice::config {
 
 // Reads YAML into a settings struct (one with a Visit, see schema.h), then applies overrides "a.b.c=value", which are
 // checked like the file's own values.
-// Semantics    keys left out keep the value that `settings` had. A single value stands for a list of one, and in a
-//              map of names for settings that have one key only. In text and numbers ${NAME} and ${NAME:-default} are
+// Semantics    keys left out keep the value that `settings` had. A single value stands for a list of one, and in a map
+//              of names for settings that have one key only. In text and numbers ${NAME} and ${NAME:-default} are
 //              replaced by environment variables.
 // Errors       kInvalidArgument, with `settings` unchanged: "config.yaml:12:5: train.batch_sise: unknown key; did you
-// mean
-//              \"batch_size\"?", likewise for mistyped, out-of-range, missing and duplicate keys, and for text that is
-//              not YAML. Of several problems the first in the text is told, with how many more there are.
+//              mean \"batch_size\"?", likewise for mistyped, out-of-range, missing and duplicate keys, and for text
+//              that is not YAML. Of several problems the first in the text is told, with how many more there are.
 template <class S>
 Status ReadFile(const std::string& path, const std::vector<std::string>& overrides, S* settings);
 

@@ -43,8 +43,7 @@ struct OpenOptions {
 // Opens a stream of batches. The stream is a function of the settings and the files' content, whatever the threads.
 // Memory       bounded by block_bytes, num_reader_threads, shuffle_window and batch_size, whatever the files' length.
 // Errors       kNotFound for a missing file or a glob without match, kIo for a folder or an unreadable file, kDataLoss
-// for
-//              an empty or malformed file, kInvalidArgument for options that do not go together.
+//              for an empty or malformed file, kInvalidArgument for options that do not go together.
 Result<std::unique_ptr<BatchSource>> OpenSource(const DataConfig& data, const FittedFeatures& features,
                                                 const OpenOptions& options);
 

@@ -11,9 +11,10 @@
 namespace sluice::data {
 
 // Runs a PieceReader on threads and hands out its pieces in order: cutting is done by one thread at a time, parsing by
-// all at once. Between epochs a marker piece (end_of_epoch) is handed out. Memory       2 * threads + 2 pieces,
-// recycled. Threads      one consumer. With 0 threads Pull itself cuts and parses. Errors       in the status of the
-// piece at whose place they arose; nothing follows such a piece.
+// all at once. Between epochs a marker piece (end_of_epoch) is handed out.
+// Memory       2 * threads + 2 pieces, recycled.
+// Threads      one consumer. With 0 threads Pull itself cuts and parses.
+// Errors       in the status of the piece at whose place they arose; nothing follows such a piece.
 class PieceStream {
  public:
   enum class Work { kParse, kIndex };

@@ -12,7 +12,8 @@ namespace sluice::data {
 
 // One rank's share of every global batch, parsing nothing else. Blocks are cut and indexed in order; once a global
 // batch's samples are counted, those of this rank are put together and parsed, several batches at once on the reader
-// threads. Memory       the text (packed: the columns, once read) of the shuffle window and of the batches under way.
+// threads.
+// Memory       the text (packed: the columns, once read) of the shuffle window and of the batches under way.
 // Threads      as BatchSource.
 class SlicedSource : public BatchSource {
  public:

@@ -112,11 +112,10 @@ struct SynthReport {
 };
 
 // Writes a synthetic click log: docs/synthetic-data.md says what its teacher is.
-// Semantics    every number is a function of (seed, sample index, column): the output does not depend on the threads.
-//              A file is written aside and renamed when complete; an older one is replaced.
+// Semantics    every number is a function of (seed, sample index, column): the output does not depend on the threads. A
+//              file is written aside and renamed when complete; an older one is replaced.
 // Errors       kInvalidArgument naming the setting (criteo with other columns or several keys per field; lists of
-// another
-//              length than `fields`); kIo naming the file.
+//              another length than `fields`); kIo naming the file.
 // Cost         about a microsecond a line on one core; memory a bit per key, whatever the number of samples.
 Result<SynthReport> Synthesize(const SynthConfig& config);
 

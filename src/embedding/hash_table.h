@@ -24,11 +24,9 @@ namespace sluice::embedding {
 // The table in local memory: per virtual shard an index of cache-line buckets, over rows that never move.
 // docs/algorithms/hash-table.md.
 // Layout       a row is key (8 bytes), metadata (8), weights [dim], slots [num_slots], at a stride rounded up to 8
-// bytes.
-//              A handle is the row's number in one run of address space. Shards own chunks of consecutive rows.
+//              bytes. A handle is the row's number in one run of address space. Shards own chunks of consecutive rows.
 // Threads      64 stripes of 16 shards have a lock each; Resolve sorts a batch by stripe, so that stripes are spread
-// over
-//              threads, the lock is taken once per stripe and batch, and keys of a shard are taken in the batch's
+//              over threads, the lock is taken once per stripe and batch, and keys of a shard are taken in the batch's
 //              order.
 // Cost         a key found costs one line of index and the lines of its row, prefetched; a new one also its share of
 //              1.5-fold growth, one shard at a time. About 8 bytes of index per row.

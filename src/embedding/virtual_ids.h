@@ -15,8 +15,7 @@ namespace sluice::embedding {
 // Shapes       unique [U]; counts [U] occurrences of each; block v covers vocabulary v: unique[block_begin[v],
 //              block_begin[v + 1]); inverse[f] [nnz of field f], an index into `unique`.
 // Semantics    within a block keys stand in the order of first occurrence (fields in schema order, then samples), so
-// the
-//              result does not depend on the number of threads. Every 64-bit key is an ordinary key.
+//              the result does not depend on the number of threads. Every 64-bit key is an ordinary key.
 struct VirtualIds {
   std::vector<Key> unique;
   std::vector<int32_t> counts;

@@ -38,13 +38,11 @@ struct StepInfo {
 // One piece of a batch passing through one block.
 // Shapes       in[i] [n, input width i]; out [n, output width]; n = rows of the piece.
 // Semantics    Forward fills out from in. Backward gets in, out, out_grad and fills in_grad[i] (skips an empty one:
-// that
-//              input needs no gradient; adds to it where accumulate[i] is set, else overwrites), and ADDS the piece's
-//              parameter gradients to param_grads + its offsets (the executor clears them once per step, since one
-//              thread takes several pieces one after another).
+//              that input needs no gradient; adds to it where accumulate[i] is set, else overwrites), and ADDS the
+//              piece's parameter gradients to param_grads + its offsets (the executor clears them once per step, since
+//              one thread takes several pieces one after another).
 // Memory       state is scratch of Block::state_size(n) bytes, 64-byte aligned, kept from Forward to Backward of the
-// same
-//              piece; a block holds nothing else between the two, so several micro-batches can be in flight. Views
+//              same piece; a block holds nothing else between the two, so several micro-batches can be in flight. Views
 //              carry their own `ld`; nothing is promised about their alignment beyond T's (the dense edge is the batch
 //              itself).
 template <class T>

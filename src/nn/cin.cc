@@ -22,8 +22,8 @@ struct CinOptions : BlockOptions {
 // Compressed interaction network: with x^0 the m input vectors of width D,
 //   x^k_h = sum over i, j of W^k[i, j, h] (x^{k-1}_i * x^0_j),   out = [sum over D of x^k_h, layer after layer].
 // Source: xDeepFM (Lian et al., KDD 2018), equations 6 and 8, with the identity as activation, which the paper found
-// best. Shapes       inside, vectors stand transposed: row (sample, d) holds column d of every vector, so that a layer
-// is one
+// best.
+// Shapes       inside, vectors stand transposed: row (sample, d) holds column d of every vector, so that a layer is one
 //              product [samples * D, H_{k-1} m] x [H_{k-1} m, H_k] of outer products with the weights.
 // State        x^0 and every x^k, transposed; the outer products of kTile samples at a time.
 // Cost         2 D m H_{k-1} H_k products per layer and sample forward, twice that backward.

@@ -23,8 +23,9 @@ struct CrossOptions : BlockOptions {
 // Cross network: x_{l+1} = x_0 * (x_l W_l + b_l) + x_l, where W_l is full or, with rank r, V_l [d, r] U_l [r, d].
 // Source: DCN V2 (Wang et al., WWW 2021), equations 1 and 2.
 // Precision    T is the type of edges and parameters; products are of type A: T, or Bf16 with sums, x_l and u_l in
-// float. State        x_l, u_l = x_l W_l + b_l and, with a rank, h_l = x_l V_l of every layer; where A is not T also
-// x_l as A. Cost         2 d^2 products per layer forward (4 d r with a rank), twice that backward.
+//              float.
+// State        x_l, u_l = x_l W_l + b_l and, with a rank, h_l = x_l V_l of every layer; where A is not T also x_l as A.
+// Cost         2 d^2 products per layer forward (4 d r with a rank), twice that backward.
 struct Layer {
   int64_t weight = 0;  // W [d, d], or V [d, r]
   int64_t up = 0;      // U [r, d]

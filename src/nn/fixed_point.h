@@ -11,8 +11,7 @@ namespace sluice::nn {
 // integers add up to the same bits in every order. docs/determinism.md.
 // Numerics     an addend x counts as the integer nearest to x 2^bits: an error of at most 2^-(bits + 1) each.
 // Errors       an addend must stay below 2^(51 - bits), a sum below 2^(58 - bits), so that the sums of 24 ranks still
-// fit
-//              64 bits; what does not (NaN is none of them) is told by the functions that add.
+//              fit 64 bits; what does not (NaN is none of them) is told by the functions that add.
 struct FixedPoint {
   int bits = 0;
   double scale() const { return std::ldexp(1.0, bits); }

@@ -13,7 +13,7 @@ namespace {
 // weights-rich-operators.md): with x_j the coefficient of occurrence j,
 //   S = sum v_j x_j,  q = sum w_j x_j - 1/2 sum |v_j x_j|^2,  out = q + 1/2 |S|^2.
 // Shapes       per label its own weight and factor; partial of a sample: [S of every label (k each) | q of every
-// label].
+//              label].
 template <class T>
 class Fm final : public FieldOp<T> {
  public:

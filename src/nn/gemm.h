@@ -20,8 +20,7 @@ struct GemmOptions {
 // Memory       views with any ld; transposed operands are read in place. c overlaps neither a nor b.
 // Threads      runs on the calling thread alone; any number of threads may call.
 // Numerics     oneDNN's kernels: the same bits for the same shape on one processor model. A row of c does not depend on
-// the
-//              number of rows with its AVX-512 kernels; with those of older processors its last bits may.
+//              the number of rows with its AVX-512 kernels; with those of older processors its last bits may.
 // Cost         a primitive is made once per thread and shape and kept (a few ms for a new shape).
 template <class A, class C, class B = std::conditional_t<std::is_same_v<C, double>, double, float>>
 void Gemm(std::type_identity_t<Matrix<const A>> a, std::type_identity_t<Matrix<const A>> b, Matrix<C> c,

@@ -54,8 +54,7 @@ struct OperatorColumns {
 
 // The partials of all operators of a batch side by side, apart by how ranks reduce them; or their gradients.
 // Shapes       sum [n, partial_columns(kSum)], max [n, partial_columns(kMax)], contiguous; columns of an operator stand
-// in
-//              the order of operators in the graph.
+//              in the order of operators in the graph.
 template <class P>
 struct PartialColumns {
   P* sum = nullptr;
@@ -63,8 +62,8 @@ struct PartialColumns {
 };
 
 // What happens to the values of an edge on their way from its producer to its consumers, and to their gradient on the
-// way back: a mask, a codec, a transfer to another rank. Both rewrite the matrix in place. Threads      called on the
-// pool's threads, for several pieces at a time; [samples.size(), edge width].
+// way back: a mask, a codec, a transfer to another rank. Both rewrite the matrix in place.
+// Threads      called on the pool's threads, for several pieces at a time; [samples.size(), edge width].
 template <class T>
 struct EdgeTransform {
   std::string edge;  // the name of the block that makes it

@@ -20,8 +20,7 @@ struct Projection {
 
 // What the owner of rows keeps of one batch between forward and backward, of all projected operators.
 // Shapes       pooled, pooled_grads [n, sum of the operators' inputs], an operator's matrix after the other's;
-// weight_grads
-//              of all projections one after another, [inputs, outputs] each.
+//              weight_grads of all projections one after another, [inputs, outputs] each.
 template <class T>
 struct ProjectionBuffers {
   AlignedBuffer<T> pooled, pooled_grads, weight_grads;

@@ -16,8 +16,7 @@ namespace sluice::nn {
 // The rows that a batch touches in one table, as a dense matrix, and how occurrences find theirs.
 // Shapes       rows [U, dim] contiguous; index[f] [nnz of field f] (null where the table does not serve field f).
 // Semantics    index[f] is negative where the row lives with another owner; whole[f]: for no occurrence of field f;
-// empty:
-//              that is not known. Where row_range[f] is given, every other index of field f lies in it (its
+//              empty: that is not known. Where row_range[f] is given, every other index of field f lies in it (its
 //              vocabulary's rows), so that work on a range of rows skips the fields that have none there; empty:
 //              nothing is known.
 template <class T>
@@ -39,8 +38,8 @@ enum class Reduction { kSum, kMax };
 // Columns      an operator reads columns [column_begin, column_begin + columns) of its table's rows, so that operators
 //              can share a table (a factorisation machine's weight and factors are one row of width 1 + k).
 // Occurrences  occurrence j of sample i in field f has the coefficient Coefficient(f, i, j): its key's weight, divided
-// as
-//              the field's pooling says (sum: 1, mean: sum of the sample's weights, sqrtn: root of their squares' sum).
+//              as the field's pooling says (sum: 1, mean: sum of the sample's weights, sqrtn: root of their squares'
+//              sum).
 // Threads      const; pieces of a batch run concurrently, and AddRowGradients for different vocabularies too.
 template <class T>
 class SparseOp {

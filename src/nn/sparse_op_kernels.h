@@ -11,8 +11,7 @@ enum class Pooling { kSum, kMean, kSqrtn, kMax };
 
 // One field of a batch and the rows that its occurrences read.
 // Shapes       rows [U, dim]; index [nnz], negative where the row lives with another owner; offsets [size + 1], or
-// null:
-//              one key per sample; weights [nnz], or null: every weight is 1. whole: no index is negative.
+//              null: one key per sample; weights [nnz], or null: every weight is 1. whole: no index is negative.
 //              row_range: where nonempty, every index that is not negative lies in it.
 template <class T>
 struct FieldSlice {

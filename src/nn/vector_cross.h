@@ -18,8 +18,8 @@ namespace sluice::nn {
 //   alpha_0 = 1,   alpha_{l+1} = alpha_l (1 + p_l) + c_l,
 // so that a sample needs no more of x_0 than L products with parameters, all known at once: the L products of the
 // layers' inputs, each waiting for the one before, become one [n, d] x [d, L] product. This is what lets ranks that own
-// parts of x_0 reduce L numbers in a single exchange (docs/algorithms/des.md). Shapes       weights [d, L] (column l is
-// w_l), biases [L, d].
+// parts of x_0 reduce L numbers in a single exchange (docs/algorithms/des.md).
+// Shapes       weights [d, L] (column l is w_l), biases [L, d].
 struct VectorCrossShape {
   int64_t width = 0, layers = 0;
   int64_t weight = 0, bias = 0;  // offsets in the flat buffer
@@ -64,8 +64,7 @@ const VectorCrossShape* VectorCrossShapeOf(const Block<T>& block);
 // A vector cross and the product of its output with `outputs` columns of weights, z = x_L W, on a sample whose x_0 is
 // known by products alone, in part or altogether: the form in which ranks share it.
 // Inputs       one per part of x_0, in its order: a product [n, L + outputs], x_0's columns of the part times [w | W],
-// or
-//              the columns themselves.
+//              or the columns themselves.
 struct CrossPart {
   bool is_product = false;
   int64_t row = 0, width = 0;  // columns of x_0

@@ -71,8 +71,7 @@ struct RowsUpdate {
 
 // One optimizer step on rows. A row's result does not depend on which other rows share the call.
 // Semantics    g is the summed gradient of the whole batch for this row. `step` counts from 1; `missed` is the number
-// of
-//              steps between the row's last update and this one (0: it was updated in the step before, or is new),
+//              of steps between the row's last update and this one (0: it was updated in the step before, or is new),
 //              used by lazy_decay only.
 // Threads      pure; rows may be updated concurrently.
 // Numerics     the same bits on every instruction set, for float. (An ftrl_power other than 0.5 takes libm's pow.)

@@ -28,8 +28,9 @@ struct FieldRoute {
 //              bags: after each count that is not 0 a varint with the number of the sample's keys that others own, and
 //              after the weights, where there are any, the weights of those.
 // Semantics    in a whole bag the keys of others stand behind those that are owned, as key 0; `present` tells them
-// apart. Distributed  collective; all-to-all. Errors       those of the communicator; kDataLoss naming the rank whose
-// message does not parse.
+//              apart.
+// Distributed  collective; all-to-all.
+// Errors       those of the communicator; kDataLoss naming the rank whose message does not parse.
 class KeyExchange {
  public:
   KeyExchange(const data::Schema& schema, std::vector<FieldRoute> routes, comm::Communicator* comm);

@@ -15,9 +15,8 @@ namespace sluice::placement {
 
 // Which rows travel between ranks for one batch.
 // Shapes       part p = rank * num_vocabularies + vocabulary: ask[ask_begin[p], ask_begin[p + 1]) are indices of my
-// unique
-//              keys that `rank` owns; give[...] indices of the unique keys that I own and `rank` asked for, in its
-//              order.
+//              unique keys that `rank` owns; give[...] indices of the unique keys that I own and `rank` asked for, in
+//              its order.
 struct RowRoutes {
   std::vector<int32_t> ask, give;
   std::vector<int64_t> ask_begin, give_begin;

@@ -30,8 +30,9 @@ Result<double> ParseDuration(const std::string& option, const std::string& text)
 Result<double> ParseBytes(const std::string& option, const std::string& text);
 
 // Measures bandwidth and latency among the ranks: every rank sends to its neighbour at the same time, as collectives
-// do. Semantics    the slowest rank's numbers, the same on every rank. Distributed  collective; about 50 ms on a fast
-// link, and 2 x 4 MiB sent by each rank.
+// do.
+// Semantics    the slowest rank's numbers, the same on every rank.
+// Distributed  collective; about 50 ms on a fast link, and 2 x 4 MiB sent by each rank.
 Status MeasureLink(comm::Communicator* comm, Machine* machine);
 
 }  // namespace sluice::placement

@@ -13,7 +13,8 @@
 namespace sluice::placement {
 
 // Virtual ids of all rows that this rank looks up for one global batch: of the occurrences whose partials it computes,
-// and of the keys that other ranks ask for. Threads      one call at a time.
+// and of the keys that other ranks ask for.
+// Threads      one call at a time.
 class OwnerIds {
  public:
   OwnerIds(const data::Schema& schema, const Strategy& strategy, const Ownership& ownership);

@@ -34,10 +34,9 @@ int64_t FormBytes(const FormInput& input, const Strategy& strategy, const std::v
 // Settles `strategy.first_layer`.
 // `pooled`, `products`  the model in those forms, on this data.
 // Semantics    pooled: kPooled. by_hash, by_rows: kProducts, where fields' rows are spread over ranks, or live whole at
-// one
-//              each; by_rows with placement des gives every vocabulary a home (`strategy`). auto: the form that sends
-//              fewer bytes with the homes that there are. Where no operator takes another form, or rows travel to the
-//              samples altogether, and in deterministic mode, kWhole or kPooled with a reason.
+//              one each; by_rows with placement des gives every vocabulary a home (`strategy`). auto: the form that
+//              sends fewer bytes with the homes that there are. Where no operator takes another form, or rows travel to
+//              the samples altogether, and in deterministic mode, kWhole or kPooled with a reason.
 // Errors       kInvalidArgument where by_rows or by_hash contradicts the placements or deterministic mode.
 struct FormChoice {
   nn::PartialForm form = nn::PartialForm::kWhole;

@@ -60,8 +60,7 @@ struct Plan {
 //              which part of the problem that is exact). `des` takes part where it may: by time always, by bytes where
 //              the dense net is next to nothing, since it computes all samples on every rank.
 // Errors       kInvalidArgument where nothing fits the memory, naming what the smallest needs; kInvalidArgument where
-// no
-//              placement is allowed.
+//              no placement is allowed.
 Result<Plan> MakePlan(const PlanInput& input, const PlanOptions& options);
 
 // The cost of a strategy that was chosen elsewhere, with words.

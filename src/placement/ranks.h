@@ -14,9 +14,10 @@
 namespace sluice::placement {
 
 // The ranks of one run as one of them sees them: a communicator for each purpose, so that stages that overlap never
-// share one, and a ledger for all. The rank 0 leads: it alone prints, and owns the run folder. Threads      each
-// communicator serves one thread at a time; the functions here use control(). Distributed  Make and every function are
-// collective. Errors       kUnavailable naming the silent rank.
+// share one, and a ledger for all. The rank 0 leads: it alone prints, and owns the run folder.
+// Threads      each communicator serves one thread at a time; the functions here use control().
+// Distributed  Make and every function are collective.
+// Errors       kUnavailable naming the silent rank.
 class Ranks {
  public:
   static Result<std::unique_ptr<Ranks>> Make(std::unique_ptr<comm::Transport> transport,

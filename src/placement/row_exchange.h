@@ -24,8 +24,7 @@ struct TableRows {
 
 // Brings rows from their owners to the ranks whose samples read them, and summed gradients back.
 // Wire         one message to each rank for all tables: rows only, in the order of RowRoutes; as bf16 where `wire` says
-// so
-//              and T is float. What a rank asks of itself is not rounded.
+//              so and T is float. What a rank asks of itself is not rounded.
 // Semantics    Push sums in rank order: the result does not depend on timing. T: float, double, int64_t.
 // Distributed  collective; one all-to-all each. U rows that live elsewhere: U * sum of dims * sizeof(T) bytes (2 each
 //              as bf16) each way.

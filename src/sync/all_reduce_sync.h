@@ -18,12 +18,12 @@ struct AllReduceOptions {
 
 // Synchronous data parallelism: every rank applies the sum of all ranks' gradients. The span is cut into buckets, from
 // its end to its begin, as backward finishes the last layers first; a bucket leaves on the communicator's progress
-// thread once every part of it, and every bucket before it, is final. docs/algorithms/dense-sync.md. Semantics    every
-// rank ends with the same bits. The result is the same with and without overlap: buckets do not depend on
-//              the order of reports.
+// thread once every part of it, and every bucket before it, is final. docs/algorithms/dense-sync.md.
+// Semantics    every rank ends with the same bits. The result is the same with and without overlap: buckets do not
+//              depend on the order of reports.
 // Distributed  rings over `comm`, which nothing else uses meanwhile: 2 (N - 1) S bytes in all per step, 2 (N - 1) steps
-// per
-//              bucket. Buckets but the last are multiples of N values, so a rank's share is within N values of 1 / N.
+//              per bucket. Buckets but the last are multiples of N values, so a rank's share is within N values of
+//              1 / N.
 template <class T>
 class AllReduceSync final : public DenseSync<T> {
  public:

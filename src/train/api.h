@@ -74,10 +74,9 @@ struct TrainReport {
 Result<TrainReport> Train(const RunConfig& config, const TrainOptions& options);
 // This process as one rank of those that an MPI launcher started; collective. Rank 0 alone has the report.
 // Errors       also kInvalidArgument where ranks differ in version, configuration, data files or, in deterministic
-// mode,
-//              processor, naming what; kUnavailable naming a rank that was lost; what another rank failed with, naming
-//              it. `on_lost`: called once, on another thread, when another rank was silent for the timeout or failed;
-//              it should end the process, whose own thread may wait for that rank.
+//              mode, processor, naming what; kUnavailable naming a rank that was lost; what another rank failed with,
+//              naming it. `on_lost`: called once, on another thread, when another rank was silent for the timeout or
+//              failed; it should end the process, whose own thread may wait for that rank.
 Result<std::optional<TrainReport>> TrainAsRank(const RunConfig& config, const TrainOptions& options,
                                                std::function<void(int rank, const Status& why)> on_lost);
 

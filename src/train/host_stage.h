@@ -44,11 +44,9 @@ struct HostStageOptions {
 // queue_depth batches. Reading and resolving run side by side, each a batch or two ahead of the next.
 // Source: ScaleFreeCTR (host manager); docs/architecture.md.
 // Semantics    the rows of a batch are resolved in the order of steps, and never before a rest that lies between; so
-// the
-//              sequence of table operations, and with it every result, is that of a run without overlap.
+//              the sequence of table operations, and with it every result, is that of a run without overlap.
 // Threads      Next, Recycle, Continue and RequestRest from the worker's thread. With overlap two threads of its own:
-// one
-//              reads and makes unique, one resolves. Stages on the same tables may run at the same time where the
+//              one reads and makes unique, one resolves. Stages on the same tables may run at the same time where the
 //              tables allow it.
 // Errors       those of the source and the tables, from Next, after every batch before the failure.
 template <class T>

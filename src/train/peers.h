@@ -13,8 +13,7 @@ namespace sluice::train {
 // Whether the ranks of a run can work together: the same version of the program, in deterministic mode the same
 // processor and instruction set, the same settings, and the same data files. Collective; all ranks return the same.
 // Errors       kInvalidArgument naming the first rank that differs from rank 0 and in what; what opening a file
-// returned,
-//              naming the rank; kUnavailable for a lost rank.
+//              returned, naming the rank; kUnavailable for a lost rank.
 Status CheckPeers(const RunConfig& config, placement::Ranks* ranks);
 
 // What a rank runs on.

@@ -15,8 +15,8 @@
 namespace sluice::train {
 
 // What a planner is told of a run: statistics of its data, the sizes of its model that no form of partials changes, a
-// rank's machine and link. Semantics    statistics are those of the first batches of the training data,
-// strategy.planner.samples samples or one
+// rank's machine and link.
+// Semantics    statistics are those of the first batches of the training data, strategy.planner.samples samples or one
 //              batch. `machine`: the link, where it is known; the rest is measured here then, in about a second.
 // Errors       those of the data; kInvalidArgument for settings of strategy.planner.
 template <class T>

@@ -12,8 +12,8 @@ namespace sluice::train {
 
 // What follows from `context->strategy`, which is settled, and the model: how dense gradients travel, which bags owners
 // must know whole, and the form of partials (placement/partial_form.h), a net of which the state is given. `logs`: says
-// which form was chosen, and what reads an embedding that therefore cannot be split. Errors       kInvalidArgument
-// naming the setting that the placements, the form or the input do not allow.
+// which form was chosen, and what reads an embedding that therefore cannot be split.
+// Errors       kInvalidArgument naming the setting that the placements, the form or the input do not allow.
 template <class T>
 Status PrepareRanks(const RunConfig& config, bool logs, RankContext* context, ModelState<T>* state);
 

@@ -20,9 +20,10 @@
 namespace sluice::train {
 
 // What deterministic mode puts in place of RankStep's sums over ranks: the same messages with 64-bit fixed point in
-// them, which adds up to the same bits on any number of ranks (nn/fixed_point.h; docs/determinism.md). Threads      one
-// caller; works on the pool. Distributed  every function is collective on the ranks' worker communicator, in the order
-// of steps. Errors       a StatusError: those of the communicator; kNumeric where a sum is out of range.
+// them, which adds up to the same bits on any number of ranks (nn/fixed_point.h; docs/determinism.md).
+// Threads      one caller; works on the pool.
+// Distributed  every function is collective on the ranks' worker communicator, in the order of steps.
+// Errors       a StatusError: those of the communicator; kNumeric where a sum is out of range.
 template <class T>
 class RankFixed {
  public:

@@ -27,8 +27,9 @@ struct RankContext {
 };
 
 // The host stage's part of a step on many ranks: which keys of the global batch this rank resolves, and which samples
-// it computes. docs/decisions/0003-distributed-step.md. Threads      Prepare and Exchange may overlap for different
-// batches. Errors       a StatusError: those of the communicator.
+// it computes. docs/decisions/0003-distributed-step.md.
+// Threads      Prepare and Exchange may overlap for different batches.
+// Errors       a StatusError: those of the communicator.
 class RankKeys {
  public:
   // `needs_labels`: where the input is sharded, labels, weights and groups of the global batch come to every rank too.

@@ -31,9 +31,10 @@ struct PartialBuffers {
 
 // The worker's part of a step on many ranks: what the net gets in place of the rows of the whole batch, and what
 // travels after it. Source: DES (Rong et al., SIGIR 2020); docs/algorithms/des.md,
-// docs/decisions/0003-distributed-step.md. Threads      one caller; works on the pool. Distributed  every function is
-// collective on the ranks' worker communicator, in the order of steps; dense gradients travel
-//              on a communicator of their own from the time they are final.
+// docs/decisions/0003-distributed-step.md.
+// Threads      one caller; works on the pool.
+// Distributed  every function is collective on the ranks' worker communicator, in the order of steps; dense gradients
+//              travel on a communicator of their own from the time they are final.
 // Errors       a StatusError: those of the communicator.
 template <class T>
 class RankStep {

@@ -23,9 +23,8 @@ namespace sluice::train {
 // One worker of a run on a parameter service: it trains on what input the coordinator lends it, with rows and dense
 // parameters that live on the servers. docs/algorithms/parameter-service.md.
 // Semantics    the batch size is that of one worker. Worker 0 evaluates at the end and asks the servers for a
-// checkpoint;
-//              a worker that was stopped or lost is started again with the same settings and goes on. Servers that
-//              went back to a checkpoint, or took this worker for lost, are joined anew.
+//              checkpoint; a worker that was stopped or lost is started again with the same settings and goes on.
+//              Servers that went back to a checkpoint, or took this worker for lost, are joined anew.
 // Threads      Run from one thread; uses a pool, the threads of the host stage, the source and the client.
 // Errors       as train::Train, and kUnavailable where a server was away for service.retry_s.
 template <class T>

@@ -22,8 +22,7 @@ namespace sluice::train {
 
 // Rows of one batch as the worker sees them, and room for their gradients.
 // Shapes       rows[t], grads[t] [U, dim of table t], U unique keys of the batch over all vocabularies; only the rows
-// of
-//              vocabularies that table t serves are filled.
+//              of vocabularies that table t serves are filled.
 template <class T>
 struct RowBuffers {
   std::vector<AlignedBuffer<T>> rows, grads;

@@ -26,12 +26,12 @@ struct WarmStartReport {
 
 // Fills a new state from checkpoint.init_from, by names: rows by key, dense parameters by name and, where a layer's
 // input is made of fields, field by field, so that fields may be added (they start without influence), dropped or
-// renamed. Semantics    a renamed field keeps the vocabulary of the old one (RenameFields), hence its rows. Rows of
-// dropped fields
-//              stay in a table that other fields use too, since a key does not tell its field; expiry removes them.
-//              With several ranks each takes the rows that it owns, and the report counts those.
+// renamed.
+// Semantics    a renamed field keeps the vocabulary of the old one (RenameFields), hence its rows. Rows of dropped
+//              fields stay in a table that other fields use too, since a key does not tell its field; expiry removes
+//              them. With several ranks each takes the rows that it owns, and the report counts those.
 // Errors       kInvalidArgument naming every field, table and parameter that does not fit; nothing else was changed
-// then.
+//              then.
 template <class T>
 Result<WarmStartReport> WarmStart(const RunConfig& config, ModelState<T>* state, Progress* progress,
                                   const RankContext* ranks = nullptr);

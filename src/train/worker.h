@@ -39,12 +39,10 @@ struct WorkerTimes {
 
 // Stage 3: one training step on a batch whose rows are resolved, or its scores.
 // Semantics    the optimizer runs once per unique row and step. Without clip_norm a row's gradient is summed and
-// applied
-//              while it is in the cache; with it, all gradients are summed first.
+//              applied while it is in the cache; with it, all gradients are summed first.
 // Threads      one caller; works on the pool.
 // Errors       a StatusError: kNumeric naming step, and layer or field and key, for the first NaN or infinity; the
-// model
-//              is then unfit to go on.
+//              model is then unfit to go on.
 template <class T>
 class Worker {
  public:
