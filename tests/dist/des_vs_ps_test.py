@@ -23,9 +23,13 @@ def test_intervals_and_ratios(path):
 
 
 def test_where_one_overtakes_the_other(path):
-    check(abs(surface_report.crossing([(1, 4.0), (4, 1 / 4)]) - 2) < 1e-12, "half way in logarithms")
-    check(surface_report.break_even([(1, 0.5), (4, 0.2)]) == "below 1", "ahead everywhere")
-    check(surface_report.break_even([(1, 2.0), (4, 1.5)]) == "above 4", "behind everywhere")
+    (keys,) = surface_report.crossings([(1, 4.0), (4, 1 / 4)])
+    check(abs(keys - 2) < 1e-12, "half way in logarithms")
+    check(surface_report.where_ahead([(1, 4.0), (4, 1 / 4)]) == "from 2.0", "overtakes")
+    check(surface_report.where_ahead([(1, 1 / 4), (4, 4.0)]) == "up to 2.0", "is overtaken")
+    check(surface_report.where_ahead([(1, 0.5), (4, 0.2)]) == "everywhere", "ahead everywhere")
+    check(surface_report.where_ahead([(1, 2.0), (4, 1.5)]) == "nowhere", "behind everywhere")
+    check("changes" in surface_report.where_ahead([(1, 2.0), (4, 0.5), (16, 2.0)]), "twice")
 
 
 def test_keys_are_counted_by_batch_and_by_worker(path):

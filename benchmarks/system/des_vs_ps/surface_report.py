@@ -38,25 +38,27 @@ def predicted_rates(result, unshaped):
             "ps-async": 1 / max(free["ps-async"], wait["ps-async"] * (ranks - 1) / ranks)}
 
 
-def crossing(points):
-    """Keys where the ratio of (keys, ratio) passes 1, linear in logarithms between points; None where it does not."""
+def crossings(points):
+    """Keys where the ratio of (keys, ratio) passes 1, linear in logarithms between points."""
+    found = []
     points = sorted(points)
     for (k0, r0), (k1, r1) in zip(points, points[1:]):
-        if (r0 - 1) * (r1 - 1) <= 0 and r0 != r1:
+        if (r0 < 1) != (r1 < 1):
             share = math.log(r0) / (math.log(r0) - math.log(r1))
-            return math.exp(math.log(k0) + share * (math.log(k1) - math.log(k0)))
-    return None
+            found.append(math.exp(math.log(k0) + share * (math.log(k1) - math.log(k0))))
+    return found
 
 
-def break_even(points):
-    """As words, of ratios that are below 1 where DES is ahead."""
+def where_ahead(points):
+    """As words, of (keys, ratio) whose ratio is below 1 where DES is ahead."""
     if not points:
         return "-"
-    keys = crossing(points)
-    if keys is not None:
-        return f"{keys:.1f}"
-    least, most = min(points)[0], max(points)[0]
-    return f"below {least}" if all(r < 1 for _, r in points) else f"above {most}"
+    ahead_at_first, found = min(points)[1] < 1, crossings(points)
+    if not found:
+        return "everywhere" if ahead_at_first else "nowhere"
+    if len(found) == 1:
+        return f"{'up to' if ahead_at_first else 'from'} {found[0]:.1f}"
+    return "it changes at " + ", ".join(f"{keys:.1f}" for keys in found)
 
 
 class Surface:
@@ -132,12 +134,12 @@ class Surface:
                         expected.append((keys, guess["des"] / guess["ps-async"]))
                         sent.append((keys, results.run_of(here, "des")["sent_per_sample"] /
                                      results.run_of(here, "ps-async")["sent_per_sample"]))
-                rows.append([model, ranks, "bytes", break_even(expected), break_even(sent)])
+                rows.append([model, ranks, "bytes", where_ahead(expected), where_ahead(sent)])
                 for link in self.links:
                     def points(of, link=link):
                         found = [(keys, of(model, ranks, link, keys)) for keys in self.keys]
                         return [(keys, r["ps-async"] / r["des"]) for keys, r in found if "des" in r and "ps-async" in r]
-                    rows.append([model, ranks, f"samples/s, {LINKS[link]}", break_even(points(self.guess)), break_even(points(self.rates))])
+                    rows.append([model, ranks, f"samples/s, {LINKS[link]}", where_ahead(points(self.guess)), where_ahead(points(self.rates))])
         return results.table(["model", "ranks", "by", "predicted", "observed"], rows)
 
     def svg(self, model):
@@ -164,4 +166,4 @@ def markdown(surface):
     return (f"\n## Surface: keys per field x ranks x link\n\n{FIELDS} multi-hot fields, batch {case['batch']:,} of all ranks together and of a "
             f"worker, one run a cell. Bytes a sample of all processes together:\n\n" + surface.bytes_table() +
             "\nThousand samples/s, the fastest bold; in brackets what the unshaped rate and predicted bytes predict:\n\n" +
-            surface.speed_table() + "\nKeys per field from which DES is ahead of the asynchronous servers:\n\n" + surface.break_even_table())
+            surface.speed_table() + "\nWhere DES is ahead of the asynchronous servers, in keys per field:\n\n" + surface.break_even_table())
