@@ -38,6 +38,10 @@ target_link_libraries(sluice_service_grpc PRIVATE sluice_embedding gRPC::grpc++ 
 target_sources(sluice_service PRIVATE $<TARGET_OBJECTS:sluice_service_grpc>)
 target_link_libraries(sluice_service PUBLIC gRPC::grpc++ protobuf::libprotobuf)
 target_compile_definitions(sluice_service PRIVATE SLUICE_HAS_SERVICE=1)
+if(SLUICE_SANITIZE STREQUAL "thread")  # hand_over.cc
+  target_link_options(sluice_service INTERFACE -Wl,--undefined=sluice_grpc_hand_over)
+  target_link_libraries(sluice_service PUBLIC ${CMAKE_DL_LIBS})
+endif()
 if(TARGET test_service_fast)
   target_compile_definitions(test_service_fast PRIVATE SLUICE_HAS_SERVICE=1)
 endif()

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <cstring>
+#include <mutex>
+#include <shared_mutex>
 #include <unordered_map>
 
 #include "base/aligned_buffer.h"
@@ -68,6 +70,7 @@ class BackendOf final : public Backend {
   Bytes Gather(const Batch& batch, bool bf16) override {
     const auto& resolved = static_cast<const Resolved&>(batch);
     Bytes out(static_cast<size_t>(WireBytes(resolved.scalars, bf16, sizeof(T))));
+    std::shared_lock rows(all_rows_);
     ForEachGroup(resolved, [&](int table, const TableRun& run, Range keys) {
       GatherRange(table, resolved.keys, run, keys, bf16, run.offset + keys.begin * Dim(table), out.data());
     });
@@ -79,6 +82,7 @@ class BackendOf final : public Backend {
     AlignedBuffer<T> decoded(resolved.scalars);
     DecodeNumbers(gradients, resolved.scalars, bf16, decoded.data());
     std::vector<optim::Rule> rules = RulesOf(batch.step);
+    std::shared_lock rows(all_rows_);
     ForEachGroup(resolved, [&](int table, const TableRun& run, Range keys) {
       model_.tables[static_cast<size_t>(table)]->Apply(
           run.rows, KeysOf(resolved.keys, run), decoded.data() + run.offset, keys, rules[static_cast<size_t>(table)]);
@@ -191,6 +195,7 @@ class BackendOf final : public Backend {
       });
     }
     const std::vector<optim::Rule> rules = RulesOf(batch.step);
+    std::unique_lock rows(all_rows_);  // from those who look up meanwhile
     ForEachTask(resolved, pool, [&](int table, const TableRun& run, Range keys) {
       model_.tables[static_cast<size_t>(table)]->Apply(run.rows, KeysOf(resolved.keys, run), sum.data() + run.offset,
                                                        keys, rules[static_cast<size_t>(table)]);
@@ -478,6 +483,7 @@ class BackendOf final : public Backend {
   const Range params_, buffers_;
   std::vector<std::vector<bool>> serves_;  // [tables][vocabularies]
   std::vector<std::array<Lock, kGroups>> row_locks_;
+  std::shared_mutex all_rows_;  // before row_locks_; shared by those who hold one of them
   std::vector<Lock> dense_locks_;
   std::mutex buffers_mutex_;
 };

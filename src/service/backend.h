@@ -69,7 +69,8 @@ class Backend {
   // buffers += share * (theirs - buffers); a share of 1 copies.
   virtual void MixBuffers(const Pieces& theirs, double share) = 0;
 
-  // ---- one step from the gradients of several workers (s = 0); one caller, nothing else under way for these rows
+  // ---- one step from the gradients of several workers (s = 0); one caller, and nothing else under way for these rows
+  // but Gather, which sees them before the step or after it
 
   // The keys of all lists, each once, in the order of first occurrence by vocabulary; counts summed.
   virtual std::unique_ptr<Batch> ResolveUnion(const std::vector<const KeyList*>& lists, int64_t step,

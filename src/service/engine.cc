@@ -128,6 +128,7 @@ Status EngineImpl::CheckAndRead(Work* work) {
         ParseKeys(request.push_keys.Whole(&copy), limits, &work->session->dictionary, &work->push_keys));
     work->has_push_keys = true;
   }
+  work->handles = work->session->dictionary.size();
   if (!request.has(kPush)) return Status::Ok();
   const bool packed = request.has(kDenseGradientsPacked);
   if (packed) SLUICE_RETURN_IF_ERROR(UnpackDenseGradients(work));
@@ -186,7 +187,7 @@ void EngineImpl::RunLocked(Lock* lock, const WorkPtr& work, Ready* ready) {
   if (shutdown_) return Fail(work, Status(StatusCode::kUnavailable, "the server is shutting down"), ready);
   if (client.gone) return Fail(work, Unknown(client.id), ready);
   client.heard = Clock::now();
-  client.handles = work->session->dictionary.size();
+  client.handles = work->handles;
   if (work->request.has(kPush) && !work->push_done && !Push(lock, work, ready)) return;
   if (!work->request.has(kPull)) {
     ready->done.push_back(work);
@@ -331,8 +332,12 @@ void EngineImpl::PullRows(Lock* lock, const WorkPtr& work, Ready* ready) {
   if (!lookup) {
     if (const Status status = CheckPull(client, clock); !status.ok()) return Fail(work, status, ready);
     if (const auto open = client.open.find(clock);
-        open != client.open.end()) {  // asked for again after a lost connection
-      if (open->second.rows == nullptr || open->second.rows->keys.keys != work->pull_keys.keys)
+        open != client.open.end()) {       // asked for again after a lost connection
+      if (open->second.rows == nullptr) {  // while it is being answered for the first time
+        waiting_for_pull_.push_back(work);
+        return;
+      }
+      if (open->second.rows->keys.keys != work->pull_keys.keys)
         return Fail(work, InvalidArgument("the batch of clock {} is pulled twice", clock), ready);
       batch = open->second.rows;
     } else {
@@ -435,6 +440,10 @@ void EngineImpl::Advance(Lock* lock, Ready* ready) {
   release(&waiting_for_gate_, [&](const Client&, const RequestHeader&) { return closed_; });
   release(&waiting_for_push_,
           [&](const Client& client, const RequestHeader& header) { return client.in_hand.contains(header.sequence); });
+  release(&waiting_for_pull_, [&](const Client& client, const RequestHeader& header) {
+    const auto open = client.open.find(header.pull_clock);
+    return open != client.open.end() && open->second.rows == nullptr;
+  });
   release(&waiting_for_clock_,
           [&](const Client&, const RequestHeader& header) { return !ClockIsOpen(header.pull_clock); });
   release(&held_,

@@ -60,6 +60,7 @@ struct Engine::Work {
   Bytes unpacked;   // dense gradients that came packed
   KeyList pull_keys, push_keys;
   bool has_push_keys = false;
+  int64_t handles = 0;  // of the session, once this request's keys were read
   Answer answer;
   ReplyMessage reply;
   Clock::time_point begin;
@@ -208,7 +209,7 @@ class EngineImpl final : public Engine {
   bool cutting_ = false;
   uint64_t cut_ = 0;
   Clock::time_point cut_begin_;
-  std::deque<WorkPtr> waiting_for_gate_, waiting_for_push_, waiting_for_clock_, held_;
+  std::deque<WorkPtr> waiting_for_gate_, waiting_for_push_, waiting_for_pull_, waiting_for_clock_, held_;
 
   std::map<int64_t, std::shared_ptr<Round>> rounds_;  // by clock
   int64_t round_clock_ = 0;                           // the last one stepped

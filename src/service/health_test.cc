@@ -54,9 +54,6 @@ class HealthCall {
 const std::string kServing("\x08\x01", 2), kNotServing("\x08\x02", 2);
 
 TEST(HealthTest, SaysYesWhileServingAndNoFromTheBeginningOfTheEnd) {
-#if defined(__SANITIZE_THREAD__)
-  GTEST_SKIP() << "gRPC is not instrumented";
-#endif
   TestCluster<float> cluster;
   EXPECT_EQ(HealthCall(cluster.addresses[0], "Check").Read(), kServing);
   HealthCall watch(cluster.addresses[0], "Watch");

@@ -17,11 +17,6 @@ class ServiceTest : public testing::Test {
  protected:
   void SetUp() override {
     if (!ServiceBuilt()) GTEST_SKIP() << "a build without gRPC";
-#if defined(__SANITIZE_THREAD__)
-    // Thousands of false alarms, from locks and queues that the sanitizer does not see. EngineTest has the server's
-    // part.
-    GTEST_SKIP() << "gRPC is not instrumented";
-#endif
   }
 };
 
@@ -79,6 +74,7 @@ void ExpectOneWorkerTrainsTheModelItself(int servers, int64_t staleness, const s
     optim::UpdateSpan(reference.optimizer, clock, reference.values.data(), batch.dense_grads.data(),
                       reference.slots.data(), TestModel<T>::kParams, 0, TestModel<T>::kParams);
   }
+  cluster.AwaitRest();
   for (size_t t = 0; t < 2; ++t) {
     uint64_t digest = 0, expected = 0;
     int64_t rows = 0;
@@ -120,6 +116,7 @@ TEST_F(ServiceTest, LookupsInsertNothing) {
   const auto client = cluster.Client("reader", [](ClientOptions* options) { options->worker = false; });
   TestBatch<float> batch(cluster.layout(), TestKeys(1, 100));
   ASSERT_TRUE(client->Pull(batch.pull(0, ResolveMode::kLookup)).Wait().ok());
+  cluster.AwaitRest();
   EXPECT_EQ(cluster.models[0]->tables[0]->stats().rows, 0);
   EXPECT_EQ(client->Pull(batch.pull(1)).Wait().code(), StatusCode::kInvalidArgument);
 }
@@ -154,6 +151,7 @@ TEST_F(ServiceTest, WithoutStalenessGradientsOfAllWorkersAreSummedAndOneStepTake
   EXPECT_EQ(seen[0], seen[2]);
   // A step: rate 0.5 times (1 * 1 + 2 * 1 + 3 * 2) / 4.
   for (size_t i = 2; i < seen[0].size(); ++i) EXPECT_DOUBLE_EQ(seen[0][i], seen[0][i - 2] - 0.5 * 9 / 4);
+  cluster.AwaitRest();
   int64_t rows = 0, sightings = 0;
   for (const auto& model : cluster.models) {
     rows += model->tables[1]->stats().rows;
@@ -396,6 +394,7 @@ TEST_F(ServiceTest, PushesOfManyClientsAreEachAppliedOnce) {
     });
   }
   for (auto& thread : threads) thread.join();
+  cluster.AwaitRest();
   for (const auto& model : cluster.models)
     for (size_t i = 0; i < model->values.size(); ++i) {
       const bool mine =

@@ -163,6 +163,11 @@ struct TestCluster {
     }
   }
   const ModelLayout& layout() const { return models[0]->layout; }
+  // Until no request works on a model; from then on tests may read them, as long as nobody sends another one.
+  void AwaitRest() {
+    for (const auto& server : servers)
+      EXPECT_TRUE(server->engine().AtRest([](const ServiceState&) { return Status::Ok(); }).ok());
+  }
   std::unique_ptr<ParameterClient<T>> Client(const std::string& name = "worker-0",
                                              const std::function<void(ClientOptions*)>& adjust = nullptr) {
     ClientOptions options = TestClient(addresses, name);

@@ -99,8 +99,7 @@ class ClientOf final : public ParameterClient<T> {
   JoinInfo info_;
   int64_t max_open_ = 1;
   std::map<int64_t, OpenBatch> open_;  // by clock
-  int64_t pulls_ = 0, pushes_ = 0;
-  std::atomic<int64_t> wait_ns_{0};
+  std::atomic<int64_t> pulls_{0}, pushes_{0}, wait_ns_{0};
 
   mutable std::mutex mutex_;  // of what other threads touch
   std::condition_variable stop_;

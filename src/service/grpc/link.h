@@ -40,8 +40,7 @@ struct LinkCounters {
 // A client's connection to one server: one stream, requests under way, and what it takes to go on after the
 // connection or the server was lost.
 // Threads      Connect, then Begin, from one; from then on Send and the rest from any. Answers (on_reply, on_end) come
-// on
-//              the link's own thread, or from Send where the link is dead; they may call nothing that waits for it.
+//              on the link's own thread, or from Send where the link is dead; they may call nothing that waits for it.
 // Errors       a request's own in its on_end; kUnavailable for all of them once the server was away for retry_s, went
 //              back to a checkpoint or does not take this client any more: the link is dead from then on.
 class Link {

@@ -15,6 +15,7 @@
 #include "base/status.h"
 #include "service/config.h"
 #include "service/engine.h"
+#include "service/grpc/hand_over.h"
 #include "service/parameter_server.h"
 #include "service/wire.h"
 
@@ -92,11 +93,17 @@ inline Message ToMessage(grpc::ByteBuffer* buffer) {
   return message;
 }
 
-// Hands the memory over without a copy.
+// Hands the memory over without a copy. gRPC promises to call the function once, when nobody holds the slice any more:
+// after all that was done to the memory before it was handed over.
 inline grpc::Slice ToSlice(Bytes bytes) {
   const size_t size = bytes.size();
   if (size == 0) return {};
-  return grpc::Slice(bytes.release(), size, [](void* memory) { std::free(memory); });
+  void* const all = bytes.release();
+  HappensBefore(all);
+  return grpc::Slice(all, size, [](void* memory) {
+    HappensAfter(memory);
+    std::free(memory);
+  });
 }
 
 // Limits and buffers of a channel or server: messages of up to max_message_bytes, in large frames, so that few system
