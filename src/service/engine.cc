@@ -193,6 +193,9 @@ void EngineImpl::RunLocked(Lock* lock, const WorkPtr& work, Ready* ready) {
     ready->done.push_back(work);
     return;
   }
+  // Its connection was replaced: nobody hears the answer, and a batch that it opened might never be pushed.
+  if (work->session->number != client.session)
+    return Fail(work, Status(StatusCode::kUnavailable, "another connection took this one's place"), ready);
   if (lookup) return PullRows(lock, work, ready);
   if (options_.staleness == 0) return JoinRound(work, ready);
   if (options_.staleness > 0 && !ClockIsOpen(work->request.header.pull_clock)) {
