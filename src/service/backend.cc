@@ -295,8 +295,8 @@ class BackendOf final : public Backend {
   void UpdateDense(const optim::Rule& rule, int64_t step, size_t b, Range block, const T* gradients) {
     const int64_t begin = params_.begin + block.begin;
     std::lock_guard lock(dense_locks_[b].mutex);
-    optim::UpdateSpan(rule, step, model_.params + begin, gradients, model_.slots + begin, model_.layout.params, 0,
-                      block.size());
+    T* const slots = model_.slots != nullptr ? model_.slots + begin : nullptr;  // none: the optimizer has no state
+    optim::UpdateSpan(rule, step, model_.params + begin, gradients, slots, model_.layout.params, 0, block.size());
   }
   std::vector<optim::Rule> RulesOf(int64_t step) const {
     std::vector<optim::Rule> rules;

@@ -1,6 +1,7 @@
 #include "service/engine.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "base/log.h"
 #include "service/engine_impl.h"
@@ -188,7 +189,10 @@ void EngineImpl::RunLocked(Lock* lock, const WorkPtr& work, Ready* ready) {
   if (client.gone) return Fail(work, Unknown(client.id), ready);
   client.heard = Clock::now();
   client.handles = work->handles;
-  if (work->request.has(kPush) && !work->push_done && !Push(lock, work, ready)) return;
+  if (work->request.has(kPush) && !work->push_done) {
+    if (!std::exchange(work->push_is_here, true)) ++client.pushes_here;
+    if (!Push(lock, work, ready)) return;
+  }
   if (!work->request.has(kPull)) {
     ready->done.push_back(work);
     return;
@@ -213,6 +217,7 @@ bool EngineImpl::Push(Lock* lock, const WorkPtr& work, Ready* ready) {
   if (sequence <= client.applied || client.ahead.contains(sequence)) {
     counters_.repeated_pushes.fetch_add(1, std::memory_order_relaxed);
     work->push_done = true;
+    SettlePush(work.get());
     return true;
   }
   if (client.in_hand.contains(sequence)) {  // sent again while the first is under way
@@ -276,6 +281,7 @@ bool EngineImpl::ApplyOwnStep(Lock* lock, const WorkPtr& work, Ready* ready) {
   ++client.own_pushes;
   counters_.pushes.fetch_add(1, std::memory_order_relaxed);
   work->push_done = true;
+  SettlePush(work.get());
   if (!status.ok()) Fail(work, std::move(status), ready);
   return status.ok();
 }
@@ -333,6 +339,10 @@ void EngineImpl::PullRows(Lock* lock, const WorkPtr& work, Ready* ready) {
   bool opens = false;
   int64_t step = 0;
   if (!lookup) {
+    if (LacksRoom(client, clock)) {
+      waiting_for_pull_.push_back(work);
+      return;
+    }
     if (const Status status = CheckPull(client, clock); !status.ok()) return Fail(work, status, ready);
     if (const auto open = client.open.find(clock);
         open != client.open.end()) {       // asked for again after a lost connection
@@ -373,10 +383,25 @@ void EngineImpl::PullRows(Lock* lock, const WorkPtr& work, Ready* ready) {
   ready->done.push_back(work);
 }
 
+bool EngineImpl::HasRoom(const Client& client, int64_t clock) const {
+  return client.open.contains(clock) || static_cast<int64_t>(client.open.size()) < 2 * options_.config.max_open_batches;
+}
+
+// Whether a pull has to wait for pushes that are here and not applied: those that come after a cut that is being taken,
+// while pulls are answered.
+bool EngineImpl::LacksRoom(const Client& client, int64_t clock) const {
+  return !HasRoom(client, clock) && client.pushes_here > 0;
+}
+
+// A push is applied, or refused.
+void EngineImpl::SettlePush(Work* work) {
+  if (std::exchange(work->push_is_here, false)) --work->session->client->pushes_here;
+}
+
 // Clients keep to max_open_batches; here a push may still be on its way when the next pull comes.
 Status EngineImpl::CheckPull(const Client& client, int64_t clock) {
   if (clock <= client.clock) return InvalidArgument("the batch of clock {} was pushed before", clock);
-  if (!client.open.contains(clock) && static_cast<int64_t>(client.open.size()) >= 2 * options_.config.max_open_batches)
+  if (!HasRoom(client, clock))
     return ResourceExhausted("{} batches are pulled and not pushed (service.max_open_batches)", client.open.size());
   return CheckMemory();
 }
@@ -445,7 +470,7 @@ void EngineImpl::Advance(Lock* lock, Ready* ready) {
           [&](const Client& client, const RequestHeader& header) { return client.in_hand.contains(header.sequence); });
   release(&waiting_for_pull_, [&](const Client& client, const RequestHeader& header) {
     const auto open = client.open.find(header.pull_clock);
-    return open != client.open.end() && open->second.rows == nullptr;
+    return (open != client.open.end() && open->second.rows == nullptr) || LacksRoom(client, header.pull_clock);
   });
   release(&waiting_for_clock_,
           [&](const Client&, const RequestHeader& header) { return !ClockIsOpen(header.pull_clock); });

@@ -44,6 +44,7 @@ struct ServiceClient {
   int64_t own_pushes = 0;
   int64_t handles = 0;
   std::map<int64_t, OpenBatch> open;  // by clock
+  int64_t pushes_here = 0;            // neither applied nor refused yet
   Clock::time_point heard;
 };
 
@@ -64,6 +65,7 @@ struct Engine::Work {
   Answer answer;
   ReplyMessage reply;
   Clock::time_point begin;
+  bool push_is_here = false;  // counted in pushes_here
   bool push_done = false;
   int64_t staleness = 0;
 };
@@ -137,7 +139,11 @@ class EngineImpl final : public Engine {
   int64_t Lose(Client* client, uint64_t upto);
   int64_t Losses() const;
 
-  void Fail(const WorkPtr& work, Status status, Ready* ready) { ready->failed.emplace_back(work, std::move(status)); }
+  void Fail(const WorkPtr& work, Status status, Ready* ready) {
+    SettlePush(work.get());
+    ready->failed.emplace_back(work, std::move(status));
+  }
+  void SettlePush(Work* work);
   void AnswerFailure(Work* work, const Status& status);
   void AnswerDone(Work* work);
   void Dispatch(Ready* ready);
@@ -145,6 +151,8 @@ class EngineImpl final : public Engine {
   Status CheckAndRead(Work* work);
   Status UnpackDenseGradients(Work* work) const;
   Status CheckRowGradients(const Work& work, const KeyList& keys) const;
+  bool HasRoom(const Client& client, int64_t clock) const;
+  bool LacksRoom(const Client& client, int64_t clock) const;
   Status CheckPull(const Client& client, int64_t clock);
   Status CheckMemory();
   void RunLocked(Lock* lock, const WorkPtr& work, Ready* ready);

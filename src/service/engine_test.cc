@@ -295,6 +295,69 @@ TEST(EngineTest, AServerThatWasStoppedItselfDropsNobody) {
   EXPECT_EQ(client.Step(SharedKeys(3), 1).code(), StatusCode::kUnavailable);
 }
 
+// While a cut is taken, pushes after it wait and pulls do not: a client that goes on meets the limit of open batches
+// here, and waits as its pushes do.
+TEST(EngineTest, PullsWaitForPushesThatACutHoldsBack) {
+  TestModel<double> model;
+  EngineOptions options = TestEngine();
+  options.config.max_open_batches = 2;
+  const auto engine = Engine::Make(model.MakeBackendOf(), model.layout, options);
+  auto joined = engine->Join({"worker", "here", true, LayoutText(model.layout), 1, 0});
+  ASSERT_TRUE(joined.ok()) << joined.status().message();
+  const auto session = engine->Open(joined->client_id, joined->session).value();
+  const Bytes keys = EncodeKeys(SharedKeys(3), nullptr);
+  std::vector<Status> answers;
+  const auto send = [&](const RequestHeader& header, std::span<const std::byte> section) {
+    auto message = std::make_shared<std::vector<std::byte>>(sizeof(header));
+    std::memcpy(message->data(), &header, sizeof(header));
+    message->insert(message->end(), section.begin(), section.end());
+    const auto work = engine->Prepare(session, {*message, message}, [&](ReplyMessage reply) {
+      answers.push_back(Status(static_cast<StatusCode>(reply.header.status), reply.text));
+    });
+    ASSERT_NE(work, nullptr);
+    engine->Run(work);
+  };
+  const auto pull = [&](int64_t clock) {
+    RequestHeader header;
+    header.flags = kPull;
+    header.pull_clock = clock;
+    header.pull_key_bytes = keys.size();
+    send(header, keys.span());
+  };
+  const auto push = [&](int64_t clock) {
+    RequestHeader header;
+    header.flags = kPush;
+    header.push_clock = clock;
+    header.sequence = static_cast<uint64_t>(clock);
+    header.weight = 1;
+    // Of three keys of each vocabulary, those of the first in both tables; then the dense span.
+    constexpr size_t kRowScalars = 3 * (1 + 4) + 3 * 4 + 3 * 1;
+    const std::vector<double> ones(kRowScalars + TestModel<double>::kParams, 1.0);
+    header.row_gradient_bytes = kRowScalars * sizeof(double);
+    header.dense_gradient_bytes = TestModel<double>::kParams * sizeof(double);
+    send(header, std::as_bytes(std::span(ones)));
+  };
+  engine->BeginCut(1);
+  for (int64_t clock = 1; clock <= 4; ++clock) {
+    pull(clock);
+    push(clock);
+  }
+  EXPECT_EQ(answers.size(), 4u);  // the pulls: twice max_open_batches
+  pull(5);
+  pull(6);
+  EXPECT_EQ(answers.size(), 4u);
+  engine->EndCut(false);
+  EXPECT_EQ(answers.size(), 10u);
+  push(5);
+  push(6);
+  ASSERT_EQ(answers.size(), 12u);
+  for (const Status& answer : answers) EXPECT_TRUE(answer.ok()) << answer.message();
+  for (const double value : model.values) EXPECT_EQ(value, 1 - 0.5 * 6);
+  // Without pushes nothing would ever make room.
+  for (int64_t clock = 7; clock <= 11; ++clock) pull(clock);
+  EXPECT_EQ(answers.back().code(), StatusCode::kResourceExhausted);
+}
+
 // As after a connection that was lost while the server worked on the pull: the same one comes again, on another thread.
 TEST(EngineTest, APullThatComesAgainWhileTheFirstIsAtWorkIsAnsweredToo) {
   TestModel<double> model;

@@ -91,7 +91,9 @@ class Service {
       hooks.commit = [this](const std::vector<CheckpointHooks::Part>&) {
         std::lock_guard lock(mutex_);
         for (const auto& [client, applied] : written_)  // one that joins or leaves may be on one server alone
-          if (applied.size() == kServers) EXPECT_EQ(applied[0], applied[1]) << "a cut holds pushes on one server only";
+          if (applied.size() == kServers) {
+            EXPECT_EQ(applied[0], applied[1]) << "a cut holds pushes on one server only";
+          }
         ++cuts_;
         return Result<std::string>("cut");
       };
@@ -287,7 +289,9 @@ TEST_P(LoadWithStalenessTest, EverythingAtOnceAndEachPushIsAppliedOnce) {
   others.emplace_back([&] {
     while (!done) {
       const auto path = service.server(0).Checkpoint();
-      if (!path.ok()) EXPECT_EQ(path.status().code(), StatusCode::kUnavailable) << path.status().message();
+      if (!path.ok()) {
+        EXPECT_EQ(path.status().code(), StatusCode::kUnavailable) << path.status().message();
+      }
       std::this_thread::sleep_for(std::chrono::milliseconds(30));
     }
   });
@@ -318,14 +322,16 @@ TEST_P(LoadWithStalenessTest, EverythingAtOnceAndEachPushIsAppliedOnce) {
     int64_t all = 0;
     for (const int64_t each : pushed) all += each;
     EXPECT_GE(service.StepsOf(s, state.step), all);
-    if (staleness > 0) EXPECT_EQ(service.StepsOf(s, state.step), all);
+    if (staleness > 0) {
+      EXPECT_EQ(service.StepsOf(s, state.step), all);
+    }
   });
   if (staleness == 0) return;
   for (int w = 0; w < kWorkers; ++w)
     for (const Key key : KeysOfWorker(w)) EXPECT_NEAR(service.StepsOfRow(key), static_cast<double>(pushed[w]), 1e-6);
 }
-INSTANTIATE_TEST_SUITE_P(Bounds, LoadWithStalenessTest, testing::Values(-1, 2, 0), [](const auto& info) {
-  return info.param < 0 ? std::string("None") : "Bound" + std::to_string(info.param);
+INSTANTIATE_TEST_SUITE_P(Bounds, LoadWithStalenessTest, testing::Values(-1, 2, 0), [](const auto& bound) {
+  return bound.param < 0 ? std::string("None") : "Bound" + std::to_string(bound.param);
 });
 
 // One client, whose lease functions and counters another thread uses than its pulls and pushes.
