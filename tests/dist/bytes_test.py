@@ -3,7 +3,8 @@ namespaces, offloads off, OpenMPI's control on another interface.
 
 An interface counts, beside the payload of our messages, 66 bytes of Ethernet, IP and TCP for every 1,448 of it. Frames that
 carry nothing of ours (acknowledgements that found no data to ride on, OpenMPI's headers, address resolution) are declared to be
-none: they must fit into the tolerance of 2%.
+none: they must fit into the tolerance of 2%. Segments that TCP sent again, as it does where a machine is busy and an
+acknowledgement comes late, are the network's and not ours: as many bytes as the kernel says it sent again may come on top.
 """
 import json
 import os
@@ -57,16 +58,20 @@ def check_bytes(net, path, placement, settings=()):
         least = min(rank["sent_bytes_in_all"] for rank in ranks)
         check(seconds < 60, f"{placement}: {least:.0f} bytes in {seconds:.0f} s")
         seconds *= max(1.5, 1.3 * LEAST_BYTES / least)
-    for r, (rank, counters) in enumerate(zip(ranks, counted)):
+    resent = [counters["tcp_retransmitted"] * (netns.SEGMENT_BYTES + netns.FRAME_OVERHEAD_BYTES) for counters in counted]
+    for r, (rank, counters, again) in enumerate(zip(ranks, counted, resent)):
         payload = rank["sent_bytes_in_all"]
         expected = payload + netns.FRAME_OVERHEAD_BYTES * payload / netns.SEGMENT_BYTES
-        share = counters["tx_bytes"] / expected
-        print(f"  {net.ranks} ranks, {placement}, rank {r}: payload {payload:.0f}, interface {counters['tx_bytes']} in "
-              f"{counters['tx_packets']} frames: {share:.4f} of what was expected", flush=True)
-        check(abs(share - 1) <= TOLERANCE, f"{placement}, rank {r}: {counters['tx_bytes']} bytes, {expected:.0f} expected")
+        sent = counters["tx_bytes"]
+        print(f"  {net.ranks} ranks, {placement}, rank {r}: payload {payload:.0f}, interface {sent} in "
+              f"{counters['tx_packets']} frames, at most {again} sent again: {sent / expected:.4f} of what was expected",
+              flush=True)
+        check((1 - TOLERANCE) * expected <= sent <= (1 + TOLERANCE) * expected + again,
+              f"{placement}, rank {r}: {sent} bytes, {expected:.0f} expected and at most {again} sent again")
     sent = sum(counters["tx_bytes"] for counters in counted)
     received = sum(counters["rx_bytes"] for counters in counted)
-    check(abs(sent - received) <= 0.001 * sent, f"{placement}: interfaces sent {sent} and received {received}")
+    check(-0.001 * sent <= sent - received <= 0.001 * sent + sum(resent),
+          f"{placement}: interfaces sent {sent} and received {received}, at most {sum(resent)} sent again")
 
 
 def test_two_ranks_send_what_they_say(path):
