@@ -189,8 +189,8 @@ void EngineImpl::RunLocked(Lock* lock, const WorkPtr& work, Ready* ready) {
   if (client.gone) return Fail(work, Unknown(client.id), ready);
   client.heard = Clock::now();
   client.handles = work->handles;
-  if (work->request.has(kPush) && !work->push_done) {
-    if (!std::exchange(work->push_is_here, true)) ++client.pushes_here;
+  if (work->request.has(kPush) && work->push != Work::PushState::kSettled) {
+    if (std::exchange(work->push, Work::PushState::kHere) == Work::PushState::kUnseen) ++client.pushes_here;
     if (!Push(lock, work, ready)) return;
   }
   if (!work->request.has(kPull)) {
@@ -216,7 +216,6 @@ bool EngineImpl::Push(Lock* lock, const WorkPtr& work, Ready* ready) {
   const uint64_t sequence = header.sequence;
   if (sequence <= client.applied || client.ahead.contains(sequence)) {
     counters_.repeated_pushes.fetch_add(1, std::memory_order_relaxed);
-    work->push_done = true;
     SettlePush(work.get());
     return true;
   }
@@ -280,7 +279,6 @@ bool EngineImpl::ApplyOwnStep(Lock* lock, const WorkPtr& work, Ready* ready) {
   ++applied_pushes_;
   ++client.own_pushes;
   counters_.pushes.fetch_add(1, std::memory_order_relaxed);
-  work->push_done = true;
   SettlePush(work.get());
   if (!status.ok()) Fail(work, std::move(status), ready);
   return status.ok();
@@ -339,17 +337,12 @@ void EngineImpl::PullRows(Lock* lock, const WorkPtr& work, Ready* ready) {
   bool opens = false;
   int64_t step = 0;
   if (!lookup) {
-    if (LacksRoom(client, clock)) {
+    if (PullWaits(client, clock)) {
       waiting_for_pull_.push_back(work);
       return;
     }
     if (const Status status = CheckPull(client, clock); !status.ok()) return Fail(work, status, ready);
-    if (const auto open = client.open.find(clock);
-        open != client.open.end()) {       // asked for again after a lost connection
-      if (open->second.rows == nullptr) {  // while it is being answered for the first time
-        waiting_for_pull_.push_back(work);
-        return;
-      }
+    if (const auto open = client.open.find(clock); open != client.open.end()) {  // asked for again
       if (open->second.rows->keys.keys != work->pull_keys.keys)
         return Fail(work, InvalidArgument("the batch of clock {} is pulled twice", clock), ready);
       batch = open->second.rows;
@@ -383,25 +376,28 @@ void EngineImpl::PullRows(Lock* lock, const WorkPtr& work, Ready* ready) {
   ready->done.push_back(work);
 }
 
-bool EngineImpl::HasRoom(const Client& client, int64_t clock) const {
-  return client.open.contains(clock) || static_cast<int64_t>(client.open.size()) < 2 * options_.config.max_open_batches;
+bool EngineImpl::IsFull(const Client& client) const {
+  return static_cast<int64_t>(client.open.size()) >= 2 * options_.config.max_open_batches;
 }
 
-// Whether a pull has to wait for pushes that are here and not applied: those that come after a cut that is being taken,
-// while pulls are answered.
-bool EngineImpl::LacksRoom(const Client& client, int64_t clock) const {
-  return !HasRoom(client, clock) && client.pushes_here > 0;
+// Whether a pull has to wait: for its first answer, where it was asked for again after a lost connection; or for room,
+// which pushes that are here and not applied will make. Those are held back by a cut, while pulls are answered.
+bool EngineImpl::PullWaits(const Client& client, int64_t clock) const {
+  const auto open = client.open.find(clock);
+  if (open != client.open.end()) return open->second.rows == nullptr;
+  return IsFull(client) && client.pushes_here > 0;
 }
 
-// A push is applied, or refused.
+// A push is applied, or refused: nothing waits for it, and it is not looked at again.
 void EngineImpl::SettlePush(Work* work) {
-  if (std::exchange(work->push_is_here, false)) --work->session->client->pushes_here;
+  if (std::exchange(work->push, Work::PushState::kSettled) == Work::PushState::kHere)
+    --work->session->client->pushes_here;
 }
 
 // Clients keep to max_open_batches; here a push may still be on its way when the next pull comes.
 Status EngineImpl::CheckPull(const Client& client, int64_t clock) {
   if (clock <= client.clock) return InvalidArgument("the batch of clock {} was pushed before", clock);
-  if (!HasRoom(client, clock))
+  if (IsFull(client) && !client.open.contains(clock))
     return ResourceExhausted("{} batches are pulled and not pushed (service.max_open_batches)", client.open.size());
   return CheckMemory();
 }
@@ -468,10 +464,8 @@ void EngineImpl::Advance(Lock* lock, Ready* ready) {
   release(&waiting_for_gate_, [&](const Client&, const RequestHeader&) { return closed_; });
   release(&waiting_for_push_,
           [&](const Client& client, const RequestHeader& header) { return client.in_hand.contains(header.sequence); });
-  release(&waiting_for_pull_, [&](const Client& client, const RequestHeader& header) {
-    const auto open = client.open.find(header.pull_clock);
-    return (open != client.open.end() && open->second.rows == nullptr) || LacksRoom(client, header.pull_clock);
-  });
+  release(&waiting_for_pull_,
+          [&](const Client& client, const RequestHeader& header) { return PullWaits(client, header.pull_clock); });
   release(&waiting_for_clock_,
           [&](const Client&, const RequestHeader& header) { return !ClockIsOpen(header.pull_clock); });
   release(&held_,

@@ -65,8 +65,10 @@ struct Engine::Work {
   Answer answer;
   ReplyMessage reply;
   Clock::time_point begin;
-  bool push_is_here = false;  // counted in pushes_here
-  bool push_done = false;
+  // Of a request with a push: kHere from when it is first run (the client's pushes_here counts it) until it is applied
+  // or refused.
+  enum class PushState : uint8_t { kUnseen, kHere, kSettled };
+  PushState push = PushState::kUnseen;
   int64_t staleness = 0;
 };
 
@@ -151,8 +153,8 @@ class EngineImpl final : public Engine {
   Status CheckAndRead(Work* work);
   Status UnpackDenseGradients(Work* work) const;
   Status CheckRowGradients(const Work& work, const KeyList& keys) const;
-  bool HasRoom(const Client& client, int64_t clock) const;
-  bool LacksRoom(const Client& client, int64_t clock) const;
+  bool IsFull(const Client& client) const;
+  bool PullWaits(const Client& client, int64_t clock) const;
   Status CheckPull(const Client& client, int64_t clock);
   Status CheckMemory();
   void RunLocked(Lock* lock, const WorkPtr& work, Ready* ready);

@@ -279,7 +279,6 @@ void EngineImpl::ApplyRound(Lock* lock, Round* round, int64_t clock, Ready* read
     counters_.pushes.fetch_add(1, std::memory_order_relaxed);
     counters_.rows_pushed.fetch_add(part->keys.size(), std::memory_order_relaxed);
     counters_.CountStaleness(0);
-    work->push_done = true;
     SettlePush(work.get());
     if (!status.ok())
       Fail(work, status, ready);
