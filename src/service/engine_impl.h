@@ -153,18 +153,12 @@ class EngineImpl final : public Engine {
   Status CheckAndRead(Work* work);
   Status UnpackDenseGradients(Work* work) const;
   Status CheckRowGradients(const Work& work, const KeyList& keys) const;
-  bool IsFull(const Client& client) const;
-  bool PullWaits(const Client& client, int64_t clock) const;
-  Status CheckPull(const Client& client, int64_t clock);
-  Status CheckMemory();
   void RunLocked(Lock* lock, const WorkPtr& work, Ready* ready);
   bool Push(Lock* lock, const WorkPtr& work, Ready* ready);
   bool ApplyOwnStep(Lock* lock, const WorkPtr& work, Ready* ready);
   void ApplyPush(Work* work, const std::shared_ptr<Backend::Batch>& batch, int64_t step);
   bool TakeSamples(const Client& client, const RequestHeader& header, const WorkPtr& work, Ready* ready);
   void MarkApplied(Client* client, uint64_t sequence, int64_t clock);
-  void PullRows(Lock* lock, const WorkPtr& work, Ready* ready);
-  void FillReply(Work* work, Bytes rows);
 
   int64_t MinClock() const;
   bool ClockIsOpen(int64_t clock) const;
@@ -172,6 +166,14 @@ class EngineImpl final : public Engine {
   void Expire(Lock* lock, int64_t to, Ready* ready);
   void EnterGate() { ++running_; }
   void LeaveGate();
+
+  // engine_pulls.cc
+  void PullRows(Lock* lock, const WorkPtr& work, Ready* ready);
+  bool IsFull(const Client& client) const;
+  bool PullWaits(const Client& client, int64_t clock) const;
+  Status CheckPull(const Client& client, int64_t clock);
+  Status CheckMemory();
+  void FillReply(Work* work, Bytes rows);
 
   // engine_round.cc
   void JoinRound(const WorkPtr& work, Ready* ready);
