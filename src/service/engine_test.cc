@@ -3,15 +3,16 @@
 
 #include <algorithm>
 #include <atomic>
-#include <condition_variable>
 #include <cstring>
-#include <mutex>
+#include <future>
 #include <thread>
 
 #include "service/testing.h"
 
 namespace sluice::service {
 namespace {
+
+Status StatusOf(const ReplyMessage& reply) { return Status(static_cast<StatusCode>(reply.header.status), reply.text); }
 
 // One client that speaks to the engine as its stream would.
 class EngineClient {
@@ -23,7 +24,7 @@ class EngineClient {
     auto joined = engine->Join({name, "here", true, LayoutText(model.layout), 1, 0, id, clock});
     EXPECT_TRUE(joined.ok()) << joined.status().message();
     id_ = joined->client_id;
-    clock_ = joined->last_clock;
+    clock_ = first_clock_ = joined->last_clock;
     session_ = engine->Open(id_, joined->session).value();
   }
   uint64_t id() const { return id_; }
@@ -32,27 +33,39 @@ class EngineClient {
   // Pulls the keys with the dense span, and pushes ones for gradients `times` times under the same number.
   Status Step(const KeyList& keys, int times) {
     ++clock_;
-    RequestHeader pull;
-    pull.flags = kPull | kWantParams;
-    pull.pull_clock = clock_;
-    const Bytes encoded = EncodeKeys(keys, &handles_);
-    pull.pull_key_bytes = encoded.size();
-    SLUICE_RETURN_IF_ERROR(Ask(pull, {encoded.span()}));
-    std::vector<double> rows(static_cast<size_t>(RowScalars(keys)), 1.0), dense(TestModel<double>::kParams, 1.0);
-    RequestHeader push;
-    push.flags = kPush;
-    push.push_clock = clock_;
-    push.sequence = ++sequence_;
-    push.weight = 1;
-    push.samples = 10;
-    push.row_gradient_bytes = rows.size() * sizeof(double);
-    push.dense_gradient_bytes = dense.size() * sizeof(double);
-    const std::vector<double> buffers(TestModel<double>::kBuffers, 0.0);
-    push.buffer_bytes = buffers.size() * sizeof(double);
+    SLUICE_RETURN_IF_ERROR(Await([&](Answer answer) { Run(PreparePull(clock_, keys, std::move(answer))); }));
     for (int i = 0; i < times; ++i)
-      SLUICE_RETURN_IF_ERROR(Ask(
-          push, {std::as_bytes(std::span(rows)), std::as_bytes(std::span(dense)), std::as_bytes(std::span(buffers))}));
+      SLUICE_RETURN_IF_ERROR(Await([&](Answer answer) { Push(clock_, keys, std::move(answer)); }));
     return Status::Ok();
+  }
+
+  // A pull of the keys with the dense span, to be run on a thread of the caller's choice.
+  std::shared_ptr<Engine::Work> PreparePull(int64_t clock, const KeyList& keys, Answer answer) {
+    RequestHeader header;
+    header.flags = kPull | kWantParams;
+    header.pull_clock = clock;
+    const Bytes encoded = EncodeKeys(keys, &handles_);
+    header.pull_key_bytes = encoded.size();
+    return Prepare(header, {encoded.span()}, std::move(answer));
+  }
+  // The following send a message, and wait for nothing. The answer comes on any thread.
+  void Pull(int64_t clock, const KeyList& keys, Answer answer) { Run(PreparePull(clock, keys, std::move(answer))); }
+  // Ones for gradients of the batch with these keys. Its number is the clock's.
+  void Push(int64_t clock, const KeyList& keys, Answer answer) {
+    const std::vector<double> rows(static_cast<size_t>(RowScalars(keys)), 1.0), dense(TestModel<double>::kParams, 1.0);
+    const std::vector<double> buffers(TestModel<double>::kBuffers, 0.0);
+    RequestHeader header;
+    header.flags = kPush;
+    header.push_clock = clock;
+    header.sequence = static_cast<uint64_t>(clock - first_clock_);
+    header.weight = 1;
+    header.samples = 10;
+    header.row_gradient_bytes = rows.size() * sizeof(double);
+    header.dense_gradient_bytes = dense.size() * sizeof(double);
+    header.buffer_bytes = buffers.size() * sizeof(double);
+    Run(Prepare(header,
+                {std::as_bytes(std::span(rows)), std::as_bytes(std::span(dense)), std::as_bytes(std::span(buffers))},
+                std::move(answer)));
   }
 
  private:
@@ -65,33 +78,30 @@ class EngineClient {
     return scalars;
   }
 
-  // Sends one message and waits for its answer.
-  Status Ask(const RequestHeader& header, const std::vector<std::span<const std::byte>>& sections) {
+  std::shared_ptr<Engine::Work> Prepare(const RequestHeader& header,
+                                        const std::vector<std::span<const std::byte>>& sections, Answer answer) {
     auto message = std::make_shared<std::vector<std::byte>>(sizeof(header));
     std::memcpy(message->data(), &header, sizeof(header));
     for (const auto& section : sections) message->insert(message->end(), section.begin(), section.end());
-    bool answered = false;
-    Status status;
-    const auto work = engine_->Prepare(session_, {*message, message}, [&](ReplyMessage reply) {
-      std::lock_guard lock(mutex_);
-      status = Status(static_cast<StatusCode>(reply.header.status), reply.text);
-      answered = true;
-      changed_.notify_all();
-    });
-    if (work != nullptr) engine_->Run(work);
-    std::unique_lock lock(mutex_);
-    changed_.wait(lock, [&] { return answered; });
-    return status;
+    return engine_->Prepare(session_, {*message, message}, std::move(answer));
+  }
+  void Run(const std::shared_ptr<Engine::Work>& work) {
+    if (work != nullptr) engine_->Run(work);  // else it was answered as malformed
+  }
+  // send(answer), and what was answered.
+  template <class Send>
+  static Status Await(const Send& send) {
+    std::promise<Status> answered;
+    send([&](const ReplyMessage& reply) { answered.set_value(StatusOf(reply)); });
+    return answered.get_future().get();
   }
 
   Engine* engine_;
   const TestModel<double>& model_;
-  uint64_t id_ = 0, sequence_ = 0;
-  int64_t clock_ = 0;
+  uint64_t id_ = 0;
+  int64_t clock_ = 0, first_clock_ = 0;
   HandleMap handles_{10000};
   std::shared_ptr<Engine::Session> session_;
-  std::mutex mutex_;
-  std::condition_variable changed_;
 };
 
 KeyList SharedKeys(int n) {
@@ -302,41 +312,12 @@ TEST(EngineTest, PullsWaitForPushesThatACutHoldsBack) {
   EngineOptions options = TestEngine();
   options.config.max_open_batches = 2;
   const auto engine = Engine::Make(model.MakeBackendOf(), model.layout, options);
-  auto joined = engine->Join({"worker", "here", true, LayoutText(model.layout), 1, 0});
-  ASSERT_TRUE(joined.ok()) << joined.status().message();
-  const auto session = engine->Open(joined->client_id, joined->session).value();
-  const Bytes keys = EncodeKeys(SharedKeys(3), nullptr);
+  EngineClient client(engine.get(), model, "worker");
+  const KeyList keys = SharedKeys(3);
   std::vector<Status> answers;
-  const auto send = [&](const RequestHeader& header, std::span<const std::byte> section) {
-    auto message = std::make_shared<std::vector<std::byte>>(sizeof(header));
-    std::memcpy(message->data(), &header, sizeof(header));
-    message->insert(message->end(), section.begin(), section.end());
-    const auto work = engine->Prepare(session, {*message, message}, [&](ReplyMessage reply) {
-      answers.push_back(Status(static_cast<StatusCode>(reply.header.status), reply.text));
-    });
-    ASSERT_NE(work, nullptr);
-    engine->Run(work);
-  };
-  const auto pull = [&](int64_t clock) {
-    RequestHeader header;
-    header.flags = kPull;
-    header.pull_clock = clock;
-    header.pull_key_bytes = keys.size();
-    send(header, keys.span());
-  };
-  const auto push = [&](int64_t clock) {
-    RequestHeader header;
-    header.flags = kPush;
-    header.push_clock = clock;
-    header.sequence = static_cast<uint64_t>(clock);
-    header.weight = 1;
-    // Of three keys of each vocabulary, those of the first in both tables; then the dense span.
-    constexpr size_t kRowScalars = 3 * (1 + 4) + 3 * 4 + 3 * 1;
-    const std::vector<double> ones(kRowScalars + TestModel<double>::kParams, 1.0);
-    header.row_gradient_bytes = kRowScalars * sizeof(double);
-    header.dense_gradient_bytes = TestModel<double>::kParams * sizeof(double);
-    send(header, std::as_bytes(std::span(ones)));
-  };
+  const Answer note = [&](const ReplyMessage& reply) { answers.push_back(StatusOf(reply)); };
+  const auto pull = [&](int64_t clock) { client.Pull(clock, keys, note); };
+  const auto push = [&](int64_t clock) { client.Push(clock, keys, note); };
   engine->BeginCut(1);
   for (int64_t clock = 1; clock <= 4; ++clock) {
     pull(clock);
@@ -364,23 +345,14 @@ TEST(EngineTest, APullThatComesAgainWhileTheFirstIsAtWorkIsAnsweredToo) {
   EngineOptions options = TestEngine();
   options.config.max_open_batches = 1000;
   const auto engine = Engine::Make(model.MakeBackendOf(), model.layout, options);
-  auto joined = engine->Join({"worker", "here", true, LayoutText(model.layout), 1, 0});
-  ASSERT_TRUE(joined.ok()) << joined.status().message();
-  const auto session = engine->Open(joined->client_id, joined->session).value();
-  const Bytes keys = EncodeKeys(SharedKeys(300), nullptr);
+  EngineClient client(engine.get(), model, "worker");
+  const KeyList keys = SharedKeys(300);
   for (int64_t clock = 1; clock <= 200; ++clock) {
-    RequestHeader pull;
-    pull.flags = kPull;
-    pull.pull_clock = clock;
-    pull.pull_key_bytes = keys.size();
-    auto message = std::make_shared<std::vector<std::byte>>(sizeof(pull));
-    std::memcpy(message->data(), &pull, sizeof(pull));
-    message->insert(message->end(), keys.span().begin(), keys.span().end());
     ReplyMessage replies[2];
     std::shared_ptr<Engine::Work> works[2];
     std::atomic<int> answered{0};
     for (int i = 0; i < 2; ++i)
-      works[i] = engine->Prepare(session, {*message, message}, [&, i](ReplyMessage reply) {
+      works[i] = client.PreparePull(clock, keys, [&, i](ReplyMessage reply) {
         replies[i] = std::move(reply);
         ++answered;
       });
