@@ -142,6 +142,18 @@ void AddGrad(const FieldSlice<T>& field, int64_t column, int64_t width, Range sa
   }
 }
 
+// out = max(out, what occurrence j adds).
+template <class T>
+inline void MaxWithRow(const FieldSlice<T>& field, int64_t j, int64_t column, int64_t width, T* out) {
+  const T* v = field.rows + field.index[j] * field.dim + column;
+  const T c = field.weights != nullptr ? static_cast<T>(field.weights[j]) : T(1);
+#pragma omp simd
+  for (int64_t d = 0; d < width; ++d) {
+    const T x = c * v[d];
+    out[d] = x > out[d] ? x : out[d];
+  }
+}
+
 // MaxField where some rows live with another owner.
 template <class T>
 void MaxOfSome(const FieldSlice<T>& field, int64_t column, int64_t width, Range samples, T* out, int64_t ld) {
@@ -153,13 +165,7 @@ void MaxOfSome(const FieldSlice<T>& field, int64_t column, int64_t width, Range 
     for (int64_t j = occurrences.Next(end); j < end; j = occurrences.Next(end)) {
       const int64_t ahead = occurrences.RowAhead();
       if (ahead >= 0) PrefetchRow<false>(field.rows + ahead * field.dim + column, width);
-      const T* v = field.rows + field.index[j] * field.dim + column;
-      const T c = field.weights != nullptr ? static_cast<T>(field.weights[j]) : T(1);
-#pragma omp simd
-      for (int64_t d = 0; d < width; ++d) {
-        const T x = c * v[d];
-        out[d] = x > out[d] ? x : out[d];
-      }
+      MaxWithRow(field, j, column, width, out);
     }
   }
 }
@@ -236,13 +242,7 @@ void MaxField(const FieldSlice<T>& field, int64_t column, int64_t width, Range s
     for (int64_t j = begin; j < end; ++j) {
       const int64_t next = j + kAhead;
       if (next < field.nnz) PrefetchRow<false>(field.rows + field.index[next] * field.dim + column, width);
-      const T* v = field.rows + field.index[j] * field.dim + column;
-      const T c = field.weights != nullptr ? static_cast<T>(field.weights[j]) : T(1);
-#pragma omp simd
-      for (int64_t d = 0; d < width; ++d) {
-        const T x = c * v[d];
-        out[d] = x > out[d] ? x : out[d];
-      }
+      MaxWithRow(field, j, column, width, out);
     }
   }
 }
