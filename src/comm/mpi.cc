@@ -34,6 +34,8 @@ namespace {
 // A message longer than an int can count goes as several of this size.
 constexpr size_t kMaxMessage = size_t{1} << 30;
 constexpr int kTag = 7;
+// How long a wait polls without pause, and how long until it sleeps.
+constexpr std::chrono::microseconds kSpin{50}, kYield{1500};
 
 Status MpiStatus(int code, const char* what) {
   if (code == MPI_SUCCESS) return Status::Ok();
@@ -81,23 +83,27 @@ class MpiRequest : public Request {
   }
 
   // Polls: first without pause (a peer on the same machine answers within microseconds), then yielding the processor,
-  // then sleeping, so that ranks which share cores with their peers let them work.
+  // then sleeping, so that ranks which share cores with their peers let them work. What ends each of these is time, not
+  // a number of polls: where processors are shared OpenMPI yields in each of them, and on a busy machine it may take
+  // milliseconds to come back. A deadline that is over means one look.
   Status Wait(Deadline deadline) override {
     if (!status_.ok()) return status_;
+    const Clock::time_point begin = Clock::now();
     for (; done_ < requests_.size(); ++done_) {
       MPI_Status mpi_status;
       int done = 0;
-      for (int64_t round = 0;; ++round) {
+      for (;;) {
         const Status tested = MpiStatus(MPI_Test(&requests_[done_], &done, &mpi_status), "MPI_Test");
         if (!tested.ok()) return Failed(Explain(tested));
         if (done) break;
-        if (round < 200) continue;
-        if (Clock::now() >= deadline) {
+        const Clock::time_point now = Clock::now();
+        if (now >= deadline) {
           return Failed({StatusCode::kUnavailable, receive_
                                                        ? fmt::format("rank {} sent nothing in time", peer_)
                                                        : fmt::format("rank {} did not take a message in time", peer_)});
         }
-        if (round < 2000) {
+        if (now - begin < kSpin) continue;
+        if (now - begin < kYield) {
           std::this_thread::yield();
         } else {
           std::this_thread::sleep_for(std::chrono::microseconds(50));
