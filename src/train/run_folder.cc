@@ -54,7 +54,8 @@ std::vector<std::string> Lines(const std::string& text) {
 
 // What a process that was killed had begun to write beside a file of the run.
 bool IsLeftover(const std::string& name) {
-  return name.starts_with("config.yaml.tmp-") || name.starts_with("metrics.json.tmp-");
+  return name.starts_with("config.yaml.tmp-") || name.starts_with("metrics.json.tmp-") ||
+         name.starts_with("train.jsonl.tmp-");
 }
 
 // Whoever holds the folder's lock may take them away.

@@ -108,7 +108,8 @@ def test_torn_newest_checkpoint_is_passed_over(folder):
     os.remove(f"{newest}/manifest.json")
     os.makedirs(f"{run_dir}/checkpoints/step-999999999")
     shutil.copytree(older, f"{run_dir}/checkpoints/.tmp-step-999999998-1")
-    pathlib.Path(f"{run_dir}/metrics.json.tmp-1").touch()   # by a process that was killed while it wrote
+    for name in ("config.yaml", "metrics.json", "train.jsonl"):
+        pathlib.Path(f"{run_dir}/{name}.tmp-1").touch()   # by a process that was killed while it wrote
     outcome = run(*train_arguments(data, run_dir))
     check_in(newest, outcome.err)  # a warning says that it was passed over
     check(not leftovers(run_dir), f"left behind: {leftovers(run_dir)}")
