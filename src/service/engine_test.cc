@@ -291,14 +291,14 @@ TEST(EngineTest, InputThatWasTrainedOnAndForgottenAsksForAWayBack) {
 TEST(EngineTest, AServerThatWasStoppedItselfDropsNobody) {
   TestModel<double> model;
   EngineOptions options = TestEngine(-1);
-  options.config.worker_timeout_s = 0.1;
+  options.config.worker_timeout_s = 1;  // between two of the lines below less than that goes by, on a busy machine too
   const auto engine = Engine::Make(model.MakeBackendOf(), model.layout, options);
   EngineClient client(engine.get(), model, "worker-0");
-  std::this_thread::sleep_for(std::chrono::milliseconds(200));
+  std::this_thread::sleep_for(std::chrono::milliseconds(1100));
   EXPECT_TRUE(engine->TakeLost(true).empty());
   EXPECT_TRUE(engine->TakeLost(false).empty());  // heard of as of the check before
   ASSERT_TRUE(client.Step(SharedKeys(3), 1).ok());
-  std::this_thread::sleep_for(std::chrono::milliseconds(200));
+  std::this_thread::sleep_for(std::chrono::milliseconds(1100));
   const AppliedBy lost = engine->TakeLost(false);
   ASSERT_EQ(lost.size(), 1u);
   EXPECT_EQ(lost[0], std::make_pair(client.id(), uint64_t{1}));

@@ -137,7 +137,7 @@ TEST(AllReduceSyncFaultTest, ALostRankIsAnErrorAndNobodyHangs) {
     EXPECT_EQ(status.code(), StatusCode::kUnavailable);
     EXPECT_NE(status.message().find("rank 1"), std::string::npos) << status.message();
   });
-  EXPECT_LT(comm::Clock::now() - start, std::chrono::seconds(5));
+  EXPECT_LT(comm::Clock::now() - start, std::chrono::seconds(30));
 }
 
 }  // namespace

@@ -14,10 +14,10 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import harness  # noqa: E402
 import netns  # noqa: E402
-from harness import SLUICE, check, check_in, checkpoints, digest, leftovers, run, write_criteo  # noqa: E402
+from harness import SLUICE, check, check_in, checkpoints, digest, last_step, leftovers, run, write_criteo  # noqa: E402
 
-TIMEOUT_S = 5
-SLACK_S = 12   # the launcher's patience with ranks that stay behind, and a slow machine
+TIMEOUT_S = 5          # patience with a silent rank where one is to be silent; elsewhere nobody is lost on a busy machine
+NOBODY_IS_SILENT_S = 120
 RANKS = 3
 PROGRAM = os.path.abspath(SLUICE)
 MPIRUN = ["mpirun", "--allow-run-as-root", "--oversubscribe", "--bind-to", "none"]
@@ -26,8 +26,8 @@ LEAVE_SURVIVORS = ["--mca", "orte_enable_recovery", "1", "--mca", "orte_abort_on
 
 def arguments(data, run_dir, **more):
     """Of a small run without an end, after the verb."""
-    settings = {"data__split__kind": "tail", "precision": "fp64", "threads": 1, "strategy__timeout_s": TIMEOUT_S,
-                "train__epochs": 100000, "train__eval_every_epoch": False}
+    settings = {"data__split__kind": "tail", "precision": "fp64", "threads": 1, "strategy__timeout_s": NOBODY_IS_SILENT_S,
+                **harness.ENDLESS}
     settings.update(more)
     return [str(argument) for argument in harness.train_arguments(data, run_dir, **settings)][1:]
 
@@ -49,7 +49,8 @@ class Started:
         with open(self.log, encoding="utf-8", errors="replace") as file:
             return file.read()
 
-    def finish(self, timeout=TIMEOUT_S + SLACK_S):
+    def finish(self, timeout=100):
+        """Sooner than NOBODY_IS_SILENT_S: ranks that end hear of what happened, and do not wait for silence."""
         try:
             self.process.wait(timeout=timeout)
         except subprocess.TimeoutExpired:
@@ -60,7 +61,7 @@ class Started:
 
 
 def finish(command, path, code, **options):
-    got, err = Started(command, path, **options).finish(timeout=120)
+    got, err = Started(command, path, **options).finish(timeout=200)
     check(got == code, f"exit code {code} was expected, not {got}: {err}")
     return err
 
@@ -92,10 +93,6 @@ def running(command, run_dir, path, after=0, **options):
     return started
 
 
-def last_step(run_dir):
-    return int(os.path.basename(checkpoints(run_dir)[-1]).split("-")[1])
-
-
 def check_goes_on(data, run_dir, path, **more):
     """From its last checkpoint the run continues to the bits of a run that nothing happened to."""
     step = last_step(run_dir)
@@ -114,7 +111,7 @@ def check_goes_on(data, run_dir, path, **more):
 def test_a_killed_rank(path):
     data = write_criteo(os.path.join(path, "data.tsv"), 3000)
     run_dir = os.path.join(path, "run")
-    started = running(launch(*arguments(data, run_dir)), run_dir, path)
+    started = running(launch(*arguments(data, run_dir, strategy__timeout_s=TIMEOUT_S)), run_dir, path)
     os.kill(rank_pids(run_dir)[2], signal.SIGKILL)
     code, err = started.finish()
     check(code == 4, f"{code}: {err}")
@@ -126,9 +123,10 @@ def test_a_killed_rank(path):
 def test_a_stopped_rank(path):
     data = write_criteo(os.path.join(path, "data.tsv"), 3000)
     run_dir = os.path.join(path, "run")
-    started = running(launch(*arguments(data, run_dir, strategy__placement="des")), run_dir, path)
+    started = running(launch(*arguments(data, run_dir, strategy__placement="des", strategy__timeout_s=TIMEOUT_S)), run_dir,
+                      path)
     os.kill(rank_pids(run_dir)[0], signal.SIGSTOP)
-    code, err = started.finish(TIMEOUT_S + SLACK_S + 10)
+    code, err = started.finish()
     check(code == 4, f"{code}: {err}")
     check_in(f"sluice: rank 0: was silent for {TIMEOUT_S} s", err)
     check_in("ranks 1, 2 left with code 4", err)
@@ -144,8 +142,8 @@ def test_a_cut_link(path):
     data = write_criteo(os.path.join(path, "data.tsv"), 3000)
     run_dir = os.path.join(path, "run")
     with netns.Network(RANKS) as network:
-        command = network.mpirun([PROGRAM, "--rank-guard", PROGRAM, "train", *arguments(data, run_dir)],
-                                 options=LEAVE_SURVIVORS)
+        command = network.mpirun([PROGRAM, "--rank-guard", PROGRAM, "train",
+                                  *arguments(data, run_dir, strategy__timeout_s=TIMEOUT_S)], options=LEAVE_SURVIVORS)
         started = running(command, run_dir, path, env=network.environment())
         network.cut(1)
         _, err = started.finish()
@@ -178,7 +176,7 @@ def two_folders(path):
 
 
 def check_all_left(started, code, words):
-    _, err = started.finish(60)
+    _, err = started.finish()
     for rank in range(RANKS):
         check_in(f"sluice-rank {rank} exit {code}", err)
     for line in [line for line in err.splitlines() if line.startswith("sluice: ")]:
@@ -227,7 +225,7 @@ def test_data_that_differs(path):
 def test_a_processor_that_differs(path):
     two_folders(path)
     command = with_one_apart(path, os.path.join(path, "run"), False, environment="SLUICE_MAX_ISA=plain", deterministic=True)
-    _, err = Started(command, path).finish(60)
+    _, err = Started(command, path).finish()
     if "(plain)" not in err and subprocess.run(["grep", "-q", "avx2", "/proc/cpuinfo"], check=False).returncode != 0:
         print("SKIPPED: test_a_processor_that_differs: this processor has one instruction set alone", flush=True)
         return
@@ -323,12 +321,10 @@ def test_a_number_that_is_not_finite_on_one_rank(path):
         file.write(f"data: {{train: [{data}]}}\nfeatures:\n" +
                    "".join(f"  {name}: {{type: numeric, transform: none}}\n" for name in columns) + "  key: {}\n"
                    "model: {preset: deepfm, dim: 4, mlp: [64, 16]}\ntrain: {batch_size: 128}\nthreads: 1\n"
-                   "strategy: {placement: rows_a2a, timeout_s: 30}\ncheckpoint: {every_steps: 5}\n")
+                   f"strategy: {{placement: rows_a2a, timeout_s: {NOBODY_IS_SILENT_S}}}\ncheckpoint: {{every_steps: 5}}\n")
     run_dir = os.path.join(path, "run")
-    begin = time.monotonic()
-    started = Started(launch(config, "--run-dir", run_dir), path)
-    code, err = started.finish(25)   # sooner than anybody's patience with a silent rank
-    check(code == 3 and time.monotonic() - begin < 25, f"{code}: {err}")
+    code, err = Started(launch(config, "--run-dir", run_dir), path).finish()
+    check(code == 3, f"{code}: {err}")
     for line in [line for line in err.splitlines() if line.startswith("sluice: ")][:-1]:
         check_in("sluice: rank 2: step 8: ", line)
     check_in("all 3 ranks left with code 3", err)
@@ -342,7 +338,7 @@ def test_an_interrupt_lets_all_ranks_write_a_checkpoint(path):
     more = {"checkpoint__every_steps": 7}
     started = running(launch(*arguments(data, run_dir, **more)), run_dir, path)
     started.process.send_signal(signal.SIGINT)
-    code, err = started.finish(30)
+    code, err = started.finish()
     check(code == 130, f"{code}: {err}")
     check_in("interrupted; checkpoint ", err)
     check_in(f"all {RANKS} ranks left with code 130", err)

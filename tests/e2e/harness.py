@@ -11,6 +11,8 @@ import time
 import traceback
 
 SLUICE = os.environ.get("SLUICE_BIN", "build/sluice")
+# Settings of a run that does not end before something is done to it, however quick the machine and slow the test.
+ENDLESS = {"train__epochs": 100000, "train__eval_every_epoch": False}
 
 
 def write_criteo(path, samples, seed=1, keys=200, bad=None):
@@ -81,6 +83,11 @@ def checkpoints(run_dir):
     return [os.path.join(folder, name) for name in sorted(os.listdir(folder)) if name.startswith("step-")]
 
 
+def last_step(run_dir):
+    """Of the run's newest checkpoint."""
+    return int(os.path.basename(checkpoints(run_dir)[-1]).split("-")[1])
+
+
 def leftovers(run_dir):
     """Temporary files and folders that something left in a run folder."""
     return [os.path.join(root, name) for root, folders, files in os.walk(run_dir) for name in folders + files
@@ -92,11 +99,11 @@ def metrics(run_dir):
         return json.load(file)
 
 
-def wait_for(condition, process, timeout=120):
-    """Waits until condition() holds; fails where the process ends before."""
+def wait_for(condition, process=None, timeout=120):
+    """Waits until condition() holds; fails where the process, if one is given, ends before."""
     deadline = time.monotonic() + timeout
     while not condition():
-        check(process.poll() is None, "the process ended before it was expected to")
+        check(process is None or process.poll() is None, "the process ended before it was expected to")
         check(time.monotonic() < deadline, "timed out")
         time.sleep(0.005)
 

@@ -2,16 +2,15 @@
 import signal
 import sys
 
-from harness import (check, check_in, checkpoints, digest, finish, leftovers, main, run, start, train_arguments, wait_for,
-                     write_criteo)
+from harness import (ENDLESS, check, check_in, checkpoints, digest, finish, last_step, leftovers, main, run, start,
+                     train_arguments, wait_for, write_criteo)
 
 
 def interrupt(folder, number):
-    data = write_criteo(f"{folder}/train.tsv", 20000)
-    run(*train_arguments(data, f"{folder}/straight"))
-    # Checkpoints of its own come late only: the one that is there is the interrupt's.
-    arguments = train_arguments(data, f"{folder}/run", checkpoint__every_steps=100000, log__every_steps=1)
-    process = start(*arguments)
+    data = write_criteo(f"{folder}/train.tsv", 3000)
+    # Its own checkpoints would come late only: the one that is there is the interrupt's.
+    settings = {"checkpoint__every_steps": 10**8, "log__every_steps": 1, **ENDLESS}
+    process = start(*train_arguments(data, f"{folder}/run", **settings))
 
     def stepping():
         try:
@@ -27,7 +26,9 @@ def interrupt(folder, number):
     check(len(checkpoints(f"{folder}/run")) == 1, f"one checkpoint was expected: {checkpoints(f'{folder}/run')}")
     check_in(checkpoints(f"{folder}/run")[0], outcome.out + outcome.err)
     check(not leftovers(f"{folder}/run"))
-    run(*arguments)
+    settings["train__max_steps"] = last_step(f"{folder}/run") + 5
+    for run_dir in ("run", "straight"):
+        run(*train_arguments(data, f"{folder}/{run_dir}", **settings))
     check(digest(f"{folder}/run") == digest(f"{folder}/straight"), "the resumed run differs from the uninterrupted one")
 
 

@@ -1,10 +1,12 @@
 """What is written is whole or not there; devices are written to, never replaced; one run at a time in a run folder."""
 import os
 import random
+import signal
 import stat
 import sys
 
-from harness import check, check_in, digest, finish, leftovers, main, run, start, train_arguments, wait_for, write_criteo
+from harness import (ENDLESS, check, check_in, digest, finish, last_step, leftovers, main, run, start, train_arguments,
+                     wait_for, write_criteo)
 
 CSV = """
 data: {format: csv, train: [%s], label: y, split: {kind: hash, fraction: 0.2}}
@@ -67,15 +69,16 @@ def test_predictions_are_whole_or_not_there(folder):
 
 
 def test_one_run_at_a_time_in_a_folder(folder):
-    data = write_criteo(f"{folder}/train.tsv", 20000)
-    arguments = train_arguments(data, f"{folder}/run", log__every_steps=1)
+    data = write_criteo(f"{folder}/train.tsv", 3000)
+    arguments = train_arguments(data, f"{folder}/run", log__every_steps=1, **ENDLESS)
     first = start(*arguments)
     wait_for(lambda: os.path.exists(f"{folder}/run/train.jsonl"), first)
     second = run(*arguments, code=2)
     check_in("another process trains in this folder", second.err)
+    first.send_signal(signal.SIGINT)
     outcome = finish(first)
-    check(outcome.code == 0, f"the first run was disturbed: {outcome}")
-    run(*train_arguments(data, f"{folder}/alone"))
+    check(outcome.code == 130, f"the first run was disturbed: {outcome}")
+    run(*train_arguments(data, f"{folder}/alone", train__max_steps=last_step(f"{folder}/run"), **ENDLESS))
     check(digest(f"{folder}/run") == digest(f"{folder}/alone"), "the first run was disturbed")
 
 
