@@ -158,8 +158,9 @@ class Engine {
   virtual AppliedBy BeginCut(uint64_t cut) = 0;
   // Waits until the pushes up to those of `upto` have been applied. Those that did not come are returned.
   virtual AppliedBy ReachCut(const AppliedBy& upto, double timeout_s) = 0;
-  // Calls body(state of the cut) with nothing else under way; then everything goes on.
-  virtual Status AtRest(const std::function<Status(const ServiceState&)>& body) = 0;
+  // Calls body(state of the cut) with nothing else under way; then the cut is over, and everything goes on.
+  // kUnavailable, and no call, where the cut was given up since or another one has begun. `cut` 0: outside of cuts.
+  virtual Status AtRest(uint64_t cut, const std::function<Status(const ServiceState&)>& body) = 0;
   // A cut that was committed makes its pushes durable.
   virtual void EndCut(bool committed) = 0;
   // Ends a cut that began longer ago and whose coordinator is gone, so that pushes are not held for ever.

@@ -56,40 +56,50 @@ AppliedBy EngineImpl::ReachCut(const AppliedBy& upto, double timeout_s) {
   return missing();
 }
 
-Status EngineImpl::AtRest(const std::function<Status(const ServiceState&)>& body) {
+Status EngineImpl::AtRest(uint64_t cut, const std::function<Status(const ServiceState&)>& body) {
   ServiceState state;
+  bool given_up = false;
   {
     std::unique_lock lock(mutex_);
     changed_.wait(lock, [&] { return !closed_; });
     closed_ = true;
     changed_.wait(lock, [&] { return running_ == 0; });
-    // Rows of the round that is next may have been resolved; its step is after the cut.
-    state.step = options_.staleness == 0 ? round_clock_ : step_;
-    state.samples = samples_;
-    state.leases = leases_;
-    state.lost_pushes = counters_.lost_pushes;
-    state.generation = generation();
-    state.cut = cut_;
-    for (const auto& [id, applied] : dropped_) state.dropped.push_back(id);
-    lost_in_cut_ = Losses();
-    if (options_.journal != nullptr) options_.journal->Cut(cut_);
-    for (const auto& [id, client] : clients_) {
-      // A push that overtook one that never came counts, and the missing one is lost: none is applied twice.
-      const uint64_t applied = client->last_applied();
-      client->cut = applied;
-      state.clients.push_back({id, client->name, client->worker, applied, client->clock, client->start});
-    }
+    given_up = cut != 0 && !(cutting_ && cut_ == cut);
+    if (!given_up) state = TakeState();
   }
-  const Status status = body(state);
+  const Status status =
+      given_up ? Status(StatusCode::kUnavailable, "the checkpoint was given up meanwhile") : body(state);
   Ready ready;
   {
     std::unique_lock lock(mutex_);
     closed_ = false;
-    cutting_ = false;
+    if (!given_up) cutting_ = false;
     Advance(&lock, &ready);
   }
   Dispatch(&ready);
   return status;
+}
+
+// REQUIRES: mutex_, everything at rest.
+ServiceState EngineImpl::TakeState() {
+  ServiceState state;
+  // Rows of the round that is next may have been resolved; its step is after the cut.
+  state.step = options_.staleness == 0 ? round_clock_ : step_;
+  state.samples = samples_;
+  state.leases = leases_;
+  state.lost_pushes = counters_.lost_pushes;
+  state.generation = generation();
+  state.cut = cut_;
+  for (const auto& [id, applied] : dropped_) state.dropped.push_back(id);
+  lost_in_cut_ = Losses();
+  if (options_.journal != nullptr) options_.journal->Cut(cut_);
+  for (const auto& [id, client] : clients_) {
+    // A push that overtook one that never came counts, and the missing one is lost: none is applied twice.
+    const uint64_t applied = client->last_applied();
+    client->cut = applied;
+    state.clients.push_back({id, client->name, client->worker, applied, client->clock, client->start});
+  }
+  return state;
 }
 
 void EngineImpl::EndCut(bool committed) {

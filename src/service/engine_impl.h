@@ -91,7 +91,7 @@ class EngineImpl final : public Engine {
   Status FinishLease(uint64_t client, int64_t lease) override;
   AppliedBy BeginCut(uint64_t cut) override;
   AppliedBy ReachCut(const AppliedBy& upto, double timeout_s) override;
-  Status AtRest(const std::function<Status(const ServiceState&)>& body) override;
+  Status AtRest(uint64_t cut, const std::function<Status(const ServiceState&)>& body) override;
   void EndCut(bool committed) override;
   void EndStaleCut(double age_s) override;
   bool LostTooMuch() const override;
@@ -145,6 +145,7 @@ class EngineImpl final : public Engine {
     SettlePush(work.get());
     ready->failed.emplace_back(work, std::move(status));
   }
+  ServiceState TakeState();
   void SettlePush(Work* work);
   void AnswerFailure(Work* work, const Status& status);
   void AnswerDone(Work* work);

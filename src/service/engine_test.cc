@@ -145,7 +145,7 @@ void PushUnderLoad(int64_t staleness, int clients, int steps) {
     (void)engine->backend().Report();
     const AppliedBy applied = engine->BeginCut(7);
     EXPECT_TRUE(engine->ReachCut(applied, 5).empty());
-    const Status status = engine->AtRest([&](const ServiceState& state) {
+    const Status status = engine->AtRest(7, [&](const ServiceState& state) {
       // The model at rest holds the pushes that the state counts, whole: parameters began at 1, a push takes 0.5.
       const double pushes = (1 - model.values[0]) / 0.5;
       EXPECT_EQ(pushes, std::floor(pushes));
@@ -225,11 +225,12 @@ TEST(EngineTest, PushesThatAClientHasNotKeptAreLost) {
   // A checkpoint settles what was lost before it.
   (void)engine->BeginCut(1);
   EXPECT_TRUE(engine
-                  ->AtRest([&](const ServiceState& state) {
-                    EXPECT_EQ(state.lost_pushes, 4);
-                    EXPECT_EQ(state.cut, 1u);
-                    return Status::Ok();
-                  })
+                  ->AtRest(1,
+                           [&](const ServiceState& state) {
+                             EXPECT_EQ(state.lost_pushes, 4);
+                             EXPECT_EQ(state.cut, 1u);
+                             return Status::Ok();
+                           })
                   .ok());
   engine->EndCut(true);
   EXPECT_EQ(engine->Join(Returning(client, model, 8, 9))->lost, 3);
@@ -364,6 +365,31 @@ TEST(EngineTest, APullThatComesAgainWhileTheFirstIsAtWorkIsAnsweredToo) {
     const auto rows = replies[0].rows.span(), again = replies[1].rows.span();
     ASSERT_TRUE(std::equal(rows.begin(), rows.end(), again.begin(), again.end()));
   }
+}
+
+// A cut that was given up, because whoever asked for it was not heard of for too long, is not written afterwards:
+// pushes beyond it have been applied.
+TEST(EngineTest, ACutThatWasGivenUpIsNotWritten) {
+  TestModel<double> model;
+  const auto engine = Engine::Make(model.MakeBackendOf(), model.layout, TestEngine());
+  EngineClient client(engine.get(), model, "worker-0");
+  int written = 0;
+  const auto write = [&](const ServiceState&) {
+    ++written;
+    return Status::Ok();
+  };
+  engine->BeginCut(7);
+  engine->EndStaleCut(60);  // not so old
+  EXPECT_TRUE(engine->AtRest(7, write).ok());
+  EXPECT_EQ(engine->AtRest(7, write).code(), StatusCode::kUnavailable);  // it is over
+  engine->BeginCut(8);
+  engine->EndStaleCut(0);
+  EXPECT_TRUE(client.Step(SharedKeys(3), 1).ok());
+  EXPECT_EQ(engine->AtRest(8, write).code(), StatusCode::kUnavailable);
+  engine->BeginCut(9);
+  EXPECT_EQ(engine->AtRest(8, write).code(), StatusCode::kUnavailable);  // another one's
+  EXPECT_TRUE(engine->AtRest(9, write).ok());
+  EXPECT_EQ(written, 2);
 }
 
 }  // namespace

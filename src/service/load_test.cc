@@ -63,7 +63,10 @@ std::vector<Key> KeysOfWorker(int worker) { return TestKeys(100 + static_cast<ui
 // Two servers, each behind a relay, that write checkpoints into memory.
 class Service {
  public:
-  explicit Service(int64_t staleness) : staleness_(staleness) {
+  // `writing`: what a server does beside writing its part.
+  explicit Service(
+      int64_t staleness, double cut_timeout_s = 1, const std::function<void(int server)>& writing = [](int) {})
+      : staleness_(staleness) {
     servers_.resize(kServers);
     std::vector<std::string> direct(kServers);
     for (int s = kServers - 1; s >= 0; --s) {  // the first one talks to the others
@@ -74,16 +77,17 @@ class Service {
       engine.config.max_lost_pushes = -1;  // vanishing is what clients are here for
       ServerOptions options;
       options.servers = direct;
-      options.cut_timeout_s = 1;
+      options.cut_timeout_s = cut_timeout_s;
       CheckpointHooks hooks;
       hooks.create = [this](int64_t) {
         std::lock_guard lock(mutex_);
         written_.clear();
         return Result<std::string>("cut");
       };
-      hooks.write = [this, s](const std::string&, int64_t, const ServiceState& state,
-                              const std::vector<CheckpointHooks::Part>&) {
+      hooks.write = [this, s, writing](const std::string&, int64_t, const ServiceState& state,
+                                       const std::vector<CheckpointHooks::Part>&) {
         CheckWhole(s, state.step);
+        writing(s);
         std::lock_guard lock(mutex_);
         for (const auto& client : state.clients) written_[client.id].push_back(client.applied);
         return Result<CheckpointHooks::Part>(CheckpointHooks::Part{});
@@ -151,10 +155,11 @@ class Service {
     for (int s = 0; s < kServers; ++s)
       EXPECT_TRUE(server(s)
                       .engine()
-                      .AtRest([&](const ServiceState& state) {
-                        body(s, state);
-                        return Status::Ok();
-                      })
+                      .AtRest(0,
+                              [&](const ServiceState& state) {
+                                body(s, state);
+                                return Status::Ok();
+                              })
                       .ok());
   }
 
@@ -333,6 +338,23 @@ TEST_P(LoadWithStalenessTest, EverythingAtOnceAndEachPushIsAppliedOnce) {
 INSTANTIATE_TEST_SUITE_P(Bounds, LoadWithStalenessTest, testing::Values(-1, 2, 0), [](const auto& bound) {
   return bound.param < 0 ? std::string("None") : "Bound" + std::to_string(bound.param);
 });
+
+// The second server writes for longer than a cut is held whose leader is not heard of: the leader is there.
+TEST_F(LoadTest, ACutIsHeldWhileTheOthersWrite) {
+  constexpr double kCutTimeout_s = 0.2;
+  Service service(-1, kCutTimeout_s, [](int server) {
+    if (server == 1) std::this_thread::sleep_for(std::chrono::duration<double>(3 * kCutTimeout_s + 0.8));
+  });
+  std::atomic<bool> enough{false};
+  ClientStats stats;
+  std::thread worker([&] { Work(&service, 0, enough, &stats); });
+  const Deadline deadline;
+  while (service.server(1).engine().counters().pushes < 5 && !deadline.over()) std::this_thread::yield();
+  while (service.cuts() == 0 && !deadline.over()) (void)service.server(0).Checkpoint();
+  enough = true;
+  worker.join();
+  EXPECT_EQ(service.cuts(), 1);
+}
 
 // One client, whose lease functions and counters another thread uses than its pulls and pushes.
 TEST_F(LoadTest, AClientServesTwoThreads) {

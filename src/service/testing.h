@@ -166,7 +166,7 @@ struct TestCluster {
   // Until no request works on a model; from then on tests may read them, as long as nobody sends another one.
   void AwaitRest() {
     for (const auto& server : servers)
-      EXPECT_TRUE(server->engine().AtRest([](const ServiceState&) { return Status::Ok(); }).ok());
+      EXPECT_TRUE(server->engine().AtRest(0, [](const ServiceState&) { return Status::Ok(); }).ok());
   }
   std::unique_ptr<ParameterClient<T>> Client(const std::string& name = "worker-0",
                                              const std::function<void(ClientOptions*)>& adjust = nullptr) {

@@ -151,7 +151,7 @@ grpc::Status ControlService::WriteCut(Context* context, const proto::WriteCutReq
       missing->set_sequence(sequence);
     }
     if (reply->missing_size() > 0) return Status::Ok();  // the first server ends the cut
-    SLUICE_RETURN_IF_ERROR(parts_.engine->AtRest([&](const ServiceState& state) -> Status {
+    SLUICE_RETURN_IF_ERROR(parts_.engine->AtRest(request->cut(), [&](const ServiceState& state) -> Status {
       SLUICE_ASSIGN_OR_RETURN(const CheckpointHooks::Part part,
                               parts_.hooks.write(request->folder(), request->step(), state, {}));
       reply->set_sections(part.sections);

@@ -248,8 +248,9 @@ void GrpcServer::Watch() {
   auto checked = Clock::now();
   while (!watch_.wait_for(lock, std::chrono::duration<double>(kSilenceCheck_s), [this] { return stopping_; })) {
     lock.unlock();
-    engine_->EndStaleCut(3 * options_.cut_timeout_s);
-    if (engine_options_.server == 0) {  // the first server tells who is lost
+    if (engine_options_.server != 0) {
+      engine_->EndStaleCut(3 * options_.cut_timeout_s);
+    } else {  // who leads the cuts ends them itself, however long the others write, and tells who is lost
       const bool away = SecondsSince(std::exchange(checked, Clock::now())) > kAway_s;
       const AppliedBy lost = engine_->TakeLost(away);
       if (engine_options_.servers > 1) LeadPeers(lost);
@@ -437,8 +438,8 @@ Result<std::string> GrpcServer::WriteCheckpoint(uint64_t cut, bool* committed) {
   if (!missing.empty())
     return Status(StatusCode::kUnavailable, fmt::format("pushes of client {:x} after {} have not reached all servers",
                                                         missing[0].first, missing[0].second));
-  SLUICE_RETURN_IF_ERROR(
-      engine_->AtRest([&](const ServiceState& state) { return hooks_.write(folder, step, state, others).status(); }));
+  SLUICE_RETURN_IF_ERROR(engine_->AtRest(
+      cut, [&](const ServiceState& state) { return hooks_.write(folder, step, state, others).status(); }));
   SLUICE_RETURN_IF_ERROR(engine_->MayCut());  // nothing was lost meanwhile
   SLUICE_ASSIGN_OR_RETURN(std::string path, hooks_.commit(others));
   *committed = true;
