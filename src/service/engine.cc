@@ -352,7 +352,7 @@ void EngineImpl::Advance(Lock* lock, Ready* ready) {
   num_workers_.store(std::max<int64_t>(1, workers));
   if (options_.staleness == 0) AdvanceRounds(lock, ready);
   if (options_.staleness != 0 && backend_->expires() && step_ - expired_step_ >= kExpiryBatch && !closed_)
-    Expire(lock, step_, ready);
+    Expire(lock, step_);
   // Those of `queue` that need not wait any more.
   const auto release = [&](std::deque<WorkPtr>* queue, const auto& waits) {
     std::deque<WorkPtr> still;
@@ -378,8 +378,10 @@ void EngineImpl::Advance(Lock* lock, Ready* ready) {
   changed_.notify_all();
 }
 
-// Expiry needs the tables at rest: who finds it due closes the gate and waits for those inside.
-void EngineImpl::Expire(Lock* lock, int64_t to, Ready* ready) {
+// Expiry needs the tables at rest: who finds it due closes the gate and waits for those inside. A round may find it due
+// when a cut has closed the gate: it is the cut that opens it.
+void EngineImpl::Expire(Lock* lock, int64_t to) {
+  changed_.wait(*lock, [&] { return !closed_; });
   closed_ = true;
   changed_.wait(*lock, [&] { return running_ == 0; });
   for (; expired_step_ < to; ++expired_step_) backend_->Expire(expired_step_ + 1);

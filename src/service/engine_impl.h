@@ -164,7 +164,7 @@ class EngineImpl final : public Engine {
   int64_t MinClock() const;
   bool ClockIsOpen(int64_t clock) const;
   void Advance(Lock* lock, Ready* ready);
-  void Expire(Lock* lock, int64_t to, Ready* ready);
+  void Expire(Lock* lock, int64_t to);
   void EnterGate() { ++running_; }
   void LeaveGate();
 

@@ -198,7 +198,7 @@ void EngineImpl::PlaceParts(Lock* lock, Round* round, int64_t clock, std::vector
   }
   round->segments.push_back(batch);
   step_ = std::max(step_, clock);
-  if (backend_->expires() && expired_step_ < clock) Expire(lock, clock, ready);
+  if (backend_->expires() && expired_step_ < clock) Expire(lock, clock);
 }
 
 void EngineImpl::AnswerPulls(Lock* lock, Round* round, const std::vector<std::shared_ptr<Part>>& parts, Ready* ready) {

@@ -367,6 +367,32 @@ TEST(EngineTest, APullThatComesAgainWhileTheFirstIsAtWorkIsAnsweredToo) {
   }
 }
 
+// Whoever finds expiry due in a round must not open a gate that is closed by now for a cut.
+TEST(EngineTest, NothingMovesAtRestWhereRowsExpireInRounds) {
+  embedding::TableConfig config;
+  config.expiry.max_age_steps = 1000;
+  TestModel<double> model("sgd", config);
+  const auto engine = Engine::Make(model.MakeBackendOf(), model.layout, TestEngine(0, 1));
+  std::atomic<bool> done{false};
+  std::thread worker([&] {
+    EngineClient client(engine.get(), model, "worker-0");
+    const KeyList keys = SharedKeys(2000);
+    while (!done) EXPECT_TRUE(client.Step(keys, 1).ok());
+  });
+  for (int i = 0; i < 40; ++i) {
+    std::this_thread::sleep_for(std::chrono::microseconds(2000 + 100 * i));  // anywhere within a step
+    const Status status = engine->AtRest(0, [&](const ServiceState&) {
+      const double before = model.values[0];
+      std::this_thread::sleep_for(std::chrono::milliseconds(5));
+      EXPECT_EQ(model.values[0], before);
+      return Status::Ok();
+    });
+    EXPECT_TRUE(status.ok());
+  }
+  done = true;
+  worker.join();
+}
+
 // A cut that was given up, because whoever asked for it was not heard of for too long, is not written afterwards:
 // pushes beyond it have been applied.
 TEST(EngineTest, ACutThatWasGivenUpIsNotWritten) {
