@@ -29,7 +29,7 @@ Result<JoinOutcome> EngineImpl::Join(const JoinArguments& arguments) {
     } else if (options_.server != 0) {
       return InvalidArgument("a client joins the first server first");
     } else if (arguments.worker) {
-      TakePlace(&lock, arguments.name);
+      TakePlace(&lock, arguments.name, &ready);
     }
     outcome.known = client != nullptr;
     if (client == nullptr) {
@@ -82,16 +82,19 @@ Status EngineImpl::CheckReturning(const JoinArguments& arguments) const {
 }
 
 // A worker that is started again takes the place of its former self, for which nobody has to wait any more.
-void EngineImpl::TakePlace(Lock* lock, const std::string& name) {
-  std::vector<std::shared_ptr<Client>> former;
-  for (const auto& [id, client] : clients_)
-    if (client->worker && !name.empty() && client->name == name) former.push_back(client);
-  for (const auto& client : former) {
-    if (client->gone) continue;
+void EngineImpl::TakePlace(Lock* lock, const std::string& name, Ready* ready) {
+  if (name.empty()) return;
+  // Another one may join while the lock is let go of.
+  for (;;) {
+    const auto found = std::find_if(clients_.begin(), clients_.end(), [&](const auto& entry) {
+      return entry.second->worker && entry.second->name == name;
+    });
+    if (found == clients_.end()) return;
+    const std::shared_ptr<Client> client = found->second;
     SLUICE_INFO("{} is there again; after push {} it is another process", name, client->last_taken());
     lost_.emplace_back(client->id, client->last_taken());
     dropped_[client->id] = client->last_taken();
-    Remove(lock, client, true);
+    Remove(lock, client, true, ready);
   }
 }
 
@@ -140,7 +143,7 @@ Status EngineImpl::Leave(uint64_t client) {
     std::unique_lock lock(mutex_);
     const auto found = clients_.find(client);
     if (found == clients_.end()) return Status::Ok();
-    Remove(&lock, found->second, false);
+    Remove(&lock, found->second, false, &ready);
     Advance(&lock, &ready);
   }
   Dispatch(&ready);
@@ -176,7 +179,7 @@ std::optional<uint64_t> EngineImpl::Drop(uint64_t id) {
     applied = client->last_taken();
     dropped_[id] = applied;
     SLUICE_WARN("client {} ({}) is taken for lost after push {}", client->name, client->address, applied);
-    Remove(&lock, client, true);
+    Remove(&lock, client, true, &ready);
     Advance(&lock, &ready);
   }
   Dispatch(&ready);
@@ -189,7 +192,7 @@ bool EngineImpl::WasDropped(uint64_t client) const {
 }
 
 // Forgets a client: its batches are let go of, its input returned, and nobody waits for its clock.
-void EngineImpl::Remove(Lock* lock, std::shared_ptr<Client> client, bool lost) {
+void EngineImpl::Remove(Lock* lock, std::shared_ptr<Client> client, bool lost, Ready* ready) {
   client->gone = true;
   clients_.erase(client->id);
   if (leases_.OwedBy(client->id) > 0) {
@@ -206,7 +209,7 @@ void EngineImpl::Remove(Lock* lock, std::shared_ptr<Client> client, bool lost) {
   std::vector<std::shared_ptr<Backend::Batch>> open;
   for (auto& [clock, batch] : client->open) open.push_back(std::move(batch.rows));
   client->open.clear();
-  LeaveRounds(client->id);
+  LeaveRounds(client->id, ready);
   // Those that are being pushed are in the hands of their requests.
   lock->unlock();
   for (const auto& batch : open)

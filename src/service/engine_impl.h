@@ -125,6 +125,11 @@ class EngineImpl final : public Engine {
     int segment = -1, list = -1;  // where its rows were resolved
     WorkPtr pull, push;           // that wait for an answer
   };
+  // A push on its way from a part into the step.
+  struct PartPush {
+    std::shared_ptr<Part> part;
+    WorkPtr work;
+  };
   // s = 0: the batches of one clock. Rows of all workers are resolved together when every worker has named its keys;
   // a worker that came in between has a segment of its own.
   struct Round {
@@ -135,17 +140,17 @@ class EngineImpl final : public Engine {
   uint64_t NewId();
   std::string DescribeDifference(const std::string& theirs) const;
   Status Unknown(uint64_t client) const;
-  void Remove(Lock* lock, std::shared_ptr<Client> client, bool lost);
+  void Remove(Lock* lock, std::shared_ptr<Client> client, bool lost, Ready* ready);
   Status CheckReturning(const JoinArguments& arguments) const;
-  void TakePlace(Lock* lock, const std::string& name);
+  void TakePlace(Lock* lock, const std::string& name, Ready* ready);
   int64_t Lose(Client* client, uint64_t upto);
   int64_t Losses() const;
+  ServiceState TakeState();
 
   void Fail(const WorkPtr& work, Status status, Ready* ready) {
     SettlePush(work.get());
     ready->failed.emplace_back(work, std::move(status));
   }
-  ServiceState TakeState();
   void SettlePush(Work* work);
   void AnswerFailure(Work* work, const Status& status);
   void AnswerDone(Work* work);
@@ -184,8 +189,10 @@ class EngineImpl final : public Engine {
   void PlaceParts(Lock* lock, Round* round, int64_t clock, std::vector<std::shared_ptr<Part>> parts, Ready* ready);
   void AnswerPulls(Lock* lock, Round* round, const std::vector<std::shared_ptr<Part>>& parts, Ready* ready);
   void ApplyRound(Lock* lock, Round* round, int64_t clock, Ready* ready);
-  Status ApplyRoundParts(const Round& round, const std::vector<std::shared_ptr<Part>>& parts, int64_t clock);
-  void LeaveRounds(uint64_t client);
+  Status ApplyPushes(const Round& round, const std::vector<PartPush>& pushes, int64_t clock);
+  static bool Before(const Part& a, const Part& b);
+  void FailPart(Part* part, const Status& status, Ready* ready);
+  void LeaveRounds(uint64_t client, Ready* ready);
   void FailRounds(Ready* ready);
   int64_t RoundsOf(uint64_t client) const;
   bool IsAwaited(uint64_t client) const;

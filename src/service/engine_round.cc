@@ -7,6 +7,11 @@
 
 namespace sluice::service {
 
+// An order that does not depend on who came first.
+bool EngineImpl::Before(const Part& a, const Part& b) {
+  return std::tie(a.client->name, a.client->id) < std::tie(b.client->name, b.client->id);
+}
+
 int64_t EngineImpl::RoundsOf(uint64_t client) const {
   return std::count_if(rounds_.begin(), rounds_.end(), [&](const auto& round) {
     const auto part = round.second->parts.find(client);
@@ -83,23 +88,28 @@ void EngineImpl::PushToRound(const WorkPtr& work, Ready* ready) {
   if (started_) max_clock_ = std::max(max_clock_, header.push_clock);
 }
 
-void EngineImpl::LeaveRounds(uint64_t client) {
+// Whatever of the part waits for an answer gets this one.
+void EngineImpl::FailPart(Part* part, const Status& status, Ready* ready) {
+  if (part->pull != nullptr) Fail(std::exchange(part->pull, nullptr), status, ready);
+  if (part->push == nullptr) return;
+  part->client->in_hand.erase(part->push->request.header.sequence);
+  Fail(std::exchange(part->push, nullptr), status, ready);
+}
+
+void EngineImpl::LeaveRounds(uint64_t client, Ready* ready) {
   // Gradients that were pushed still count; what was only pulled does not.
   for (auto& [clock, round] : rounds_) {
     const auto part = round->parts.find(client);
-    if (part != round->parts.end() && part->second->push == nullptr) round->parts.erase(part);
+    if (part == round->parts.end() || part->second->push != nullptr) continue;
+    FailPart(part->second.get(), Unknown(client), ready);
+    round->parts.erase(part);
   }
 }
 
 void EngineImpl::FailRounds(Ready* ready) {
   const Status status(StatusCode::kUnavailable, "the server is shutting down");
-  for (auto& [clock, round] : rounds_) {
-    for (auto& [id, part] : round->parts) {
-      if (part->pull != nullptr) Fail(std::exchange(part->pull, nullptr), status, ready);
-      if (part->push != nullptr) Fail(part->push, status, ready);
-    }
-  }
-  if (!round_busy_) rounds_.clear();
+  for (auto& [clock, round] : rounds_)
+    for (auto& [id, part] : round->parts) FailPart(part.get(), status, ready);
 }
 
 void EngineImpl::AdvanceRounds(Lock* lock, Ready* ready) {
@@ -169,10 +179,7 @@ bool EngineImpl::StepRound(Lock* lock, Ready* ready) {
 
 void EngineImpl::PlaceParts(Lock* lock, Round* round, int64_t clock, std::vector<std::shared_ptr<Part>> parts,
                             Ready* ready) {
-  // An order that does not depend on who came first.
-  std::sort(parts.begin(), parts.end(), [](const auto& a, const auto& b) {
-    return std::tie(a->client->name, a->client->id) < std::tie(b->client->name, b->client->id);
-  });
+  std::sort(parts.begin(), parts.end(), [](const auto& a, const auto& b) { return Before(*a, *b); });
   std::vector<const KeyList*> lists;
   for (const auto& part : parts) lists.push_back(&part->keys);
   EnterGate();
@@ -183,11 +190,7 @@ void EngineImpl::PlaceParts(Lock* lock, Round* round, int64_t clock, std::vector
   LeaveGate();
   if (!status.ok()) {
     for (const auto& part : parts) {
-      if (part->pull != nullptr) Fail(std::exchange(part->pull, nullptr), status, ready);
-      if (part->push != nullptr) {
-        part->client->in_hand.erase(part->push->request.header.sequence);
-        Fail(std::exchange(part->push, nullptr), status, ready);
-      }
+      FailPart(part.get(), status, ready);
       round->parts.erase(part->client->id);
     }
     return;
@@ -231,19 +234,19 @@ void EngineImpl::AnswerPulls(Lock* lock, Round* round, const std::vector<std::sh
   }
 }
 
-Status EngineImpl::ApplyRoundParts(const Round& round, const std::vector<std::shared_ptr<Part>>& parts, int64_t clock) {
+Status EngineImpl::ApplyPushes(const Round& round, const std::vector<PartPush>& pushes, int64_t clock) {
   double weight = 0;
-  for (const auto& part : parts) weight += part->push->request.header.weight;
+  for (const auto& push : pushes) weight += push.work->request.header.weight;
   if (!(weight > 0)) return Status::Ok();  // nobody had samples
   std::vector<std::vector<Backend::Part>> rows(round.segments.size());
   std::vector<Backend::DensePart> dense;
-  for (const auto& part : parts) {
-    const Request& request = part->push->request;
+  for (const auto& push : pushes) {
+    const Request& request = push.work->request;
     if (!(request.header.weight > 0)) continue;
     const double share = request.header.weight / weight;
     if (!request.row_gradients.empty())
-      rows[static_cast<size_t>(part->segment)].push_back(
-          {part->list, request.row_gradients, request.has(kRowGradientsBf16), share});
+      rows[static_cast<size_t>(push.part->segment)].push_back(
+          {push.part->list, request.row_gradients, request.has(kRowGradientsBf16), share});
     if (!request.dense_gradients.empty() && request.buffers.size() == static_cast<size_t>(backend_->num_buffers()) *
                                                                           static_cast<size_t>(layout_.scalar_bytes))
       dense.push_back({request.dense_gradients, request.buffers, request.has(kDenseGradientsBf16), share});
@@ -256,22 +259,20 @@ Status EngineImpl::ApplyRoundParts(const Round& round, const std::vector<std::sh
 }
 
 void EngineImpl::ApplyRound(Lock* lock, Round* round, int64_t clock, Ready* ready) {
-  std::vector<std::shared_ptr<Part>> parts;
+  // Out of the round: nobody else answers them meanwhile.
+  std::vector<PartPush> pushes;
   for (const auto& [id, part] : round->parts)
-    if (part->push != nullptr) parts.push_back(part);
-  std::sort(parts.begin(), parts.end(), [](const auto& a, const auto& b) {
-    return std::tie(a->client->name, a->client->id) < std::tie(b->client->name, b->client->id);
-  });
+    if (part->push != nullptr) pushes.push_back({part, std::exchange(part->push, nullptr)});
+  std::sort(pushes.begin(), pushes.end(), [](const auto& a, const auto& b) { return Before(*a.part, *b.part); });
   EnterGate();
   lock->unlock();
-  const Status status = ApplyRoundParts(*round, parts, clock);
+  const Status status = ApplyPushes(*round, pushes, clock);
   for (const auto& batch : round->segments) backend_->Release(*batch);
   lock->lock();
   LeaveGate();
   round_clock_ = clock;
   step_ = std::max(step_, clock);
-  for (const auto& part : parts) {
-    const WorkPtr work = std::exchange(part->push, nullptr);
+  for (const auto& [part, work] : pushes) {
     const RequestHeader& header = work->request.header;
     part->client->in_hand.erase(header.sequence);
     MarkApplied(part->client.get(), header.sequence, header.push_clock);
@@ -287,6 +288,8 @@ void EngineImpl::ApplyRound(Lock* lock, Round* round, int64_t clock, Ready* read
     else
       ready->done.push_back(work);
   }
+  // What came for this clock while it was stepped.
+  for (const auto& [id, part] : round->parts) FailPart(part.get(), InvalidArgument("clock {} is done", clock), ready);
   rounds_.erase(clock);
 }
 

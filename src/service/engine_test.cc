@@ -367,6 +367,40 @@ TEST(EngineTest, APullThatComesAgainWhileTheFirstIsAtWorkIsAnsweredToo) {
   }
 }
 
+// What a client waits for in a round it hears of when it is dropped, too.
+TEST(EngineTest, APullThatWaitsInARoundIsAnsweredWhenItsClientIsDropped) {
+  TestModel<double> model;
+  const auto engine = Engine::Make(model.MakeBackendOf(), model.layout, TestEngine(0, 2));
+  EngineClient lost(engine.get(), model, "worker-0"), other(engine.get(), model, "worker-1");
+  std::vector<Status> answers;
+  lost.Pull(1, SharedKeys(3), [&](const ReplyMessage& reply) { answers.push_back(StatusOf(reply)); });
+  ASSERT_TRUE(answers.empty());
+  EXPECT_EQ(engine->Drop(lost.id()), std::optional<uint64_t>(0));
+  ASSERT_EQ(answers.size(), 1u);
+  EXPECT_EQ(answers[0].code(), StatusCode::kUnavailable);
+  EXPECT_TRUE(other.Step(SharedKeys(3), 1).ok());
+}
+
+TEST(EngineTest, APushInAStepThatAShutdownFindsUnderWayIsAnsweredOnce) {
+  TestModel<double> model;
+  std::promise<void> begun, go_on;
+  model.before_step = [&](int64_t) {
+    begun.set_value();
+    go_on.get_future().wait();
+  };
+  const auto engine = Engine::Make(model.MakeBackendOf(), model.layout, TestEngine(0, 1));
+  EngineClient client(engine.get(), model, "worker-0");
+  std::atomic<int> pulled{0}, pushed{0};
+  client.Pull(1, SharedKeys(3), [&](const ReplyMessage&) { ++pulled; });
+  std::thread pusher([&] { client.Push(1, SharedKeys(3), [&](const ReplyMessage&) { ++pushed; }); });
+  begun.get_future().wait();
+  engine->Shutdown();
+  go_on.set_value();
+  pusher.join();
+  EXPECT_EQ(pulled, 1);
+  EXPECT_EQ(pushed, 1);
+}
+
 // Whoever finds expiry due in a round must not open a gate that is closed by now for a cut.
 TEST(EngineTest, NothingMovesAtRestWhereRowsExpireInRounds) {
   embedding::TableConfig config;

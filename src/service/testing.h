@@ -52,7 +52,10 @@ struct TestModel {
     served.servers = servers;
     for (auto& table : tables) served.tables.push_back(table.get());
     served.table_rule = [rule = optimizer](int, int64_t) { return rule; };
-    served.dense_rule = [rule = optimizer](int64_t) { return rule; };
+    served.dense_rule = [this](int64_t step) {
+      if (before_step) before_step(step);
+      return optimizer;
+    };
     served.expire = expire;
     served.params = values.data();
     served.slots = slots.data();
@@ -65,6 +68,7 @@ struct TestModel {
   std::vector<std::unique_ptr<embedding::Table<T>>> tables;
   std::vector<T> values, slots, buffers;
   std::function<void(int64_t)> expire;
+  std::function<void(int64_t)> before_step;  // of the dense span, on the thread that takes it
 };
 
 // A batch of unique keys by vocabulary, with room for its rows and gradients.
