@@ -17,6 +17,11 @@ Result<JoinOutcome> EngineImpl::Join(const JoinArguments& arguments) {
         "this is server {} of {}, and was taken for {} of {}; strategy.servers lists servers in the order "
         "of their shards",
         options_.server, options_.servers, arguments.server, arguments.servers);
+  // Each push has a clock of its own, so their numbers have the same bound.
+  if (arguments.clock < 0 || arguments.clock > kMaxClock ||
+      arguments.first_sequence > static_cast<uint64_t>(kMaxClock) + 1)
+    return InvalidArgument("a client joins at clock {}, and can send its pushes from {} on", arguments.clock,
+                           arguments.first_sequence);
   Ready ready;
   JoinOutcome outcome;
   {

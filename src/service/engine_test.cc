@@ -452,5 +452,15 @@ TEST(EngineTest, ACutThatWasGivenUpIsNotWritten) {
   EXPECT_EQ(written, 2);
 }
 
+TEST(EngineTest, AClockBeyondAllStepsIsRefused) {
+  TestModel<double> model;
+  const auto engine = Engine::Make(model.MakeBackendOf(), model.layout, TestEngine(0, 1));
+  EngineClient client(engine.get(), model, "worker-0");
+  for (const int64_t clock : {int64_t{-1}, kMaxClock + 1, INT64_MAX})
+    EXPECT_EQ(engine->Join(Returning(client, model, clock, 1)).status().code(), StatusCode::kInvalidArgument);
+  EXPECT_EQ(engine->Join(Returning(client, model, 1, UINT64_MAX)).status().code(), StatusCode::kInvalidArgument);
+  EXPECT_TRUE(client.Step(SharedKeys(3), 1).ok());
+}
+
 }  // namespace
 }  // namespace sluice::service

@@ -129,7 +129,6 @@ Result<Request> ParseRequest(const Pieces& message) {
       (header.next_lease < 0 && header.next_lease_samples != 0) || (header.lease < 0 && header.next_lease >= 0))
     return InvalidArgument("a push of {} samples has {} of lease {} after those of lease {}", header.samples,
                            header.next_lease_samples, header.next_lease, header.lease);
-  constexpr int64_t kMaxClock = 0xffffffff;  // steps of tables fit 32 bits
   if (header.push_clock > kMaxClock ||
       (pulls && !request.has(kLookup) && (header.pull_clock < 1 || header.pull_clock > kMaxClock)))
     return InvalidArgument("a request has clock {}", pulls ? header.pull_clock : header.push_clock);

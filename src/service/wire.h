@@ -25,6 +25,8 @@ inline constexpr uint32_t kProtocol = 3;
 inline constexpr uint32_t kRequestMagic = 0x31515350;  // "PSQ1"
 inline constexpr uint32_t kReplyMagic = 0x31415350;    // "PSA1"
 
+inline constexpr int64_t kMaxClock = 0xffffffff;  // steps of tables fit 32 bits
+
 // RequestHeader::flags.
 using RequestFlag = uint32_t;
 inline constexpr RequestFlag kPull = 1 << 0;
@@ -201,7 +203,7 @@ void DecodeNumbers(const Pieces& from, int64_t n, bool bf16, T* to);
 // Whether no number on the wire is infinite or none.
 bool WireFinite(const Pieces& numbers, bool bf16, int scalar_bytes);
 
-// Lock groups of keys (engine.h): bits of the hash after those of the shard.
+// Lock groups of keys (backend.h): bits of the hash after those of the shard.
 inline constexpr int kGroupBits = 4;
 inline constexpr int kGroups = 1 << kGroupBits;
 inline int GroupOf(Key key) {
