@@ -366,6 +366,21 @@ TEST_F(ServiceTest, LimitsAreKept) {
   EXPECT_EQ(client->Push(small.push(1)).Wait().code(), StatusCode::kNumeric);
 }
 
+// Nobody waits for a push; one that is not even sent must not go by in silence.
+TEST_F(ServiceTest, APushThatIsNotSentComesBackFromFlush) {
+  EngineOptions options = TestEngine();
+  options.config.max_message_bytes = 4096;
+  TestCluster<double> cluster(options);
+  const auto client = cluster.Client();
+  TestBatch<double> batch(cluster.layout(), TestKeys(1, 40));
+  ASSERT_TRUE(client->Pull(batch.pull(1)).Wait().ok());
+  client->Push(batch.push(1));
+  const Status status = client->Flush();
+  EXPECT_EQ(status.code(), StatusCode::kResourceExhausted);
+  EXPECT_NE(status.message().find("service.max_message_bytes"), std::string::npos) << status.message();
+  EXPECT_TRUE(client->Flush().ok());  // told once
+}
+
 // Several clients with work in flight against one server: nothing is lost, nothing applied twice. Integers, so exact.
 TEST_F(ServiceTest, PushesOfManyClientsAreEachAppliedOnce) {
   EngineOptions options = TestEngine();

@@ -3,6 +3,7 @@
 #include <mutex>
 #include <set>
 #include <thread>
+#include <utility>
 
 #include "base/log.h"
 #include "service/grpc/batch_codec.h"
@@ -42,13 +43,6 @@ class PendingState final : public Pending::State {
   std::atomic<int64_t>* wait_ns_;
 };
 
-// A failure that was known before anything was sent.
-Pending Failed(Status status, std::atomic<int64_t>* wait_ns) {
-  auto state = std::make_shared<PendingState>(1, wait_ns);
-  state->End(status);
-  return Pending(state);
-}
-
 template <class T>
 class ClientOf final : public ParameterClient<T> {
  public:
@@ -61,6 +55,10 @@ class ClientOf final : public ParameterClient<T> {
   Pending PushPull(const PushRequest<T>& push, const PullRequest<T>& pull) override { return Exchange(&push, &pull); }
   Status Flush() override {
     Status status;
+    {
+      std::lock_guard lock(mutex_);
+      status = std::exchange(not_sent_, Status::Ok());
+    }
     for (const auto& link : links_) {
       const Status flushed = link->FlushPushes();
       if (status.ok()) status = flushed;
@@ -87,6 +85,7 @@ class ClientOf final : public ParameterClient<T> {
   int num_servers() const { return static_cast<int>(links_.size()); }
   Status Join(LinkOptions link);
   Pending Exchange(const PushRequest<T>* push, const PullRequest<T>* pull);
+  Pending Refuse(const Status& why, bool push);
   Status CheckPull(const PullRequest<T>& request, bool with_push) const;
   Status CheckPush(const PushRequest<T>& request) const;
   void Beat();
@@ -106,6 +105,7 @@ class ClientOf final : public ParameterClient<T> {
   bool stopping_ = false, left_ = false;
   std::set<int64_t> finished_;  // leases, told again after the first server's restart
   uint64_t told_incarnation_ = 0;
+  Status not_sent_;  // why the first push since the last Flush was not even sent
   std::thread heart_;
 };
 
@@ -231,12 +231,24 @@ Status ClientOf<T>::CheckPush(const PushRequest<T>& request) const {
   return Status::Ok();
 }
 
+// Nothing is sent. A push is owed to the servers all the same, so that Flush fails too.
+template <class T>
+Pending ClientOf<T>::Refuse(const Status& why, bool push) {
+  if (push) {
+    std::lock_guard lock(mutex_);
+    if (not_sent_.ok()) not_sent_ = why;
+  }
+  auto state = std::make_shared<PendingState>(1, &wait_ns_);
+  state->End(why);
+  return Pending(state);
+}
+
 template <class T>
 Pending ClientOf<T>::Exchange(const PushRequest<T>* push, const PullRequest<T>* pull) {
   if (push != nullptr)
-    if (const Status status = CheckPush(*push); !status.ok()) return Failed(status, &wait_ns_);
+    if (const Status status = CheckPush(*push); !status.ok()) return Refuse(status, push != nullptr);
   if (pull != nullptr)
-    if (const Status status = CheckPull(*pull, push != nullptr); !status.ok()) return Failed(status, &wait_ns_);
+    if (const Status status = CheckPull(*pull, push != nullptr); !status.ok()) return Refuse(status, push != nullptr);
   const OpenBatch* const pushed = push != nullptr ? &open_.begin()->second : nullptr;
   OpenBatch pulled;
   if (pull != nullptr)
@@ -260,7 +272,7 @@ Pending ClientOf<T>::Exchange(const PushRequest<T>* push, const PullRequest<T>* 
       };
     }
     call->on_end = [state](const Status& status) { state->End(status); };
-    if (const Status status = links_[at]->CheckSize(*call); !status.ok()) return Failed(status, &wait_ns_);
+    if (const Status status = links_[at]->CheckSize(*call); !status.ok()) return Refuse(status, push != nullptr);
     calls.push_back(std::move(call));
   }
   if (push != nullptr) {
