@@ -1,9 +1,16 @@
 #include "cli/launcher.h"
 
+#include <unistd.h>
+
 #include <algorithm>
 #include <csignal>
+#include <filesystem>
 
+#include <fmt/format.h>
 #include <gtest/gtest.h>
+
+#include "base/file.h"
+#include "cli/service_launcher.h"
 
 namespace sluice::cli {
 namespace {
@@ -71,6 +78,42 @@ TEST(LaunchTest, AMissingMpirunIsNamed) {
   plan.mpirun = "/nowhere/mpirun";
   plan.command = {"/bin/true"};
   EXPECT_EQ(Launch(plan).code(), StatusCode::kNotFound);
+}
+
+// Servers are told to end when the workers have ended; how long those took is not taken off the servers' time, in which
+// they write a checkpoint.
+TEST(LaunchServiceTest, EveryProcessThatIsToldToEndHasTheWholePatience) {
+  namespace fs = std::filesystem;
+  const fs::path folder = fs::path(testing::TempDir()) / fmt::format("launch-{}", getpid());
+  fs::create_directories(folder);
+  const std::string program = folder / "program";
+  // Worker 0 fails once the others are there; each of these takes 1.2 of 2 seconds to end.
+  ASSERT_TRUE(WriteFileAtomically(program, fmt::format(R"(#!/bin/sh
+cd {}
+case "$*" in
+  *strategy.worker=0*) while [ ! -e server ] || [ ! -e worker ]; do sleep 0.02; done; exit 4 ;;
+  serve-params*) name=server ;;
+  *) name=worker ;;
+esac
+trap 'sleep 1.2; touch $name.done; exit 0' TERM
+touch $name
+while :; do sleep 0.02; done
+)",
+                                                       folder.string()))
+                  .ok());
+  fs::permissions(program, fs::perms::owner_all);
+  ServiceLaunch launch;
+  launch.workers = 2;
+  launch.program = program;
+  launch.input.run_dir = folder / "run";
+  launch.patience = std::chrono::milliseconds(2000);
+  const Status status = LaunchService(launch);
+  for (const int signal : {SIGINT, SIGTERM}) std::signal(signal, SIG_DFL);
+  EXPECT_EQ(status.code(), StatusCode::kUnavailable);
+  EXPECT_EQ(status.message(), "worker 0 left with code 4");
+  EXPECT_TRUE(fs::exists(folder / "worker.done"));
+  EXPECT_TRUE(fs::exists(folder / "server.done"));
+  fs::remove_all(folder);
 }
 
 }  // namespace

@@ -176,7 +176,7 @@ class Crew {
   void Tell(int signal, bool workers, bool servers) {
     for (const Process& process : processes_)
       if (process.pid >= 0 && (process.server ? servers : workers)) kill(process.pid, signal);
-    deadline_ = std::min(deadline_, Clock::now() + launch_.patience);
+    deadline_ = Clock::now() + launch_.patience;
     if (servers && signal == SIGTERM) servers_told_ = true;
   }
 

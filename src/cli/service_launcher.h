@@ -15,16 +15,17 @@ struct ServiceLaunch {
   int workers = 1;
   int restarts = 0;     // processes that may be started again after they were killed, in all
   std::string program;  // absolute path
-  std::string
-      networks;      // not empty: server s and worker w enter the namespaces networks + s, networks + w (cli/network.h)
+  // Not empty: server s and worker w enter the network namespaces networks + s and networks + w (cli/network.h).
+  std::string networks;
   TrainInput input;  // run_dir, needed: worker w has RUN/worker-w, the servers share RUN/servers
   int threads = 0;   // of all workers together; 0: as many as there are processors
-  std::chrono::milliseconds patience{30000};  // for processes that were told to end
+  // For processes that were told to end, from the last time on that any were: servers are told when workers have ended.
+  std::chrono::milliseconds patience{30000};
 };
 
 // Starts them, passes their words on, and waits for the workers; then ends the servers. Ctrl-C and SIGTERM end all:
-// workers give their input back, servers write a checkpoint. The first process that fails ends the others. Errors as
-// the first that failed; kUnavailable where one was killed and not started again; kCancelled after an
+// workers give their input back, servers write a checkpoint. The first process that fails ends the others.
+// Errors       as the first that failed; kUnavailable where one was killed and not started again; kCancelled after an
 //              interrupt. The message names process and end.
 Status LaunchService(const ServiceLaunch& launch);
 
