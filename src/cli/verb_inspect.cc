@@ -35,6 +35,10 @@ void AddInspect(Application* application) {
     train::InspectOptions options = args->options;
     std::error_code error;
     if (service::IsAddress(options.checkpoint) && !std::filesystem::exists(options.checkpoint, error)) {
+      if (!args->key.empty() || !options.key.empty() || !options.table.empty() || options.digest)
+        return InvalidArgument(
+            "{} is a running parameter server; --key, --raw-key, --table and --digest ask checkpoints",
+            options.checkpoint);
       auto report = service::InspectServer(options.checkpoint, args->service, options.json);
       if (!report.ok()) return report.status();
       return PrintLine(*report);

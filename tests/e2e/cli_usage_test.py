@@ -55,6 +55,7 @@ def test_options_that_contradict(folder):
     fails(2, "--key x: write --key FIELD=VALUE", "inspect", "m", "--key", "x")
     fails(2, "choose one of", "inspect", "m", "--key", "a=b", "--digest")
     fails(2, "go together", "inspect", "m", "--raw-key", "3")
+    fails(2, "a running parameter server", "inspect", "localhost:1", "--digest")
     fails(2, "--output", "pack", "x.csv")
     fails(2, "--part both", "pack", "x.csv", "-o", "x.sluice", "--part", "both")
     fails(2, "--verbs goes with --markdown", "reference", "--verbs")
