@@ -81,7 +81,7 @@ struct ServiceConfig {
          .max = 2147483647.0,
          .performance_only = true});
     v.Field("max_memory_bytes", max_memory_bytes,
-            {.text = "Memory of a server's tables beyond which pulls that need new rows are refused; 0: no bound.",
+            {.text = "Memory of a server's tables beyond which pulls in training are refused; 0: no bound.",
              .unit = "bytes",
              .min = 0,
              .performance_only = true});

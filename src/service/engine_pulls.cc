@@ -82,8 +82,8 @@ Status EngineImpl::CheckMemory() {
   if (memory_checks_++ % 64 == 0) memory_full_ = backend_->MemoryBytes() > limit;
   if (memory_full_)
     return ResourceExhausted(
-        "the tables of server {} fill service.max_memory_bytes ({} bytes); set tables.*.expiry, or add "
-        "servers",
+        "the tables of server {} fill service.max_memory_bytes ({} bytes); set tables.*.expiry, add servers, or raise "
+        "it",
         options_.server, limit);
   return Status::Ok();
 }
