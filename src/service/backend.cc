@@ -441,7 +441,8 @@ class BackendOf final : public Backend {
               merged->keys.push_back(found->first);
               merged->counts.push_back(lists[l]->counts[at]);
             } else {
-              merged->counts[static_cast<size_t>(found->second)] += lists[l]->counts[at];
+              int32_t& count = merged->counts[static_cast<size_t>(found->second)];
+              count = static_cast<int32_t>(std::min<int64_t>(int64_t{count} + lists[l]->counts[at], INT32_MAX));
             }
           }
         }

@@ -462,5 +462,21 @@ TEST(EngineTest, AClockBeyondAllStepsIsRefused) {
   EXPECT_TRUE(client.Step(SharedKeys(3), 1).ok());
 }
 
+// As many sightings as a message can tell of, from two workers.
+TEST(BackendTest, CountsOfSeveralWorkersAreAddedWithoutOverflow) {
+  TestModel<double> model;
+  const auto backend = model.MakeBackendOf();
+  KeyList keys = SharedKeys(1);
+  keys.counts.assign(keys.keys.size(), INT32_MAX);
+  ThreadPool pool(1);
+  const auto batch = backend->ResolveUnion({&keys, &keys}, 1, &pool);
+  EXPECT_EQ(batch->keys.counts, keys.counts);
+  uint32_t count = 0;
+  EXPECT_TRUE(
+      model.tables[1]->FindRow(keys.keys[0], [&](const embedding::RowView<double>& row) { count = row.count; }));
+  EXPECT_GT(count, 1u << 20);  // rows count up to a limit of their own
+  backend->Release(*batch);
+}
+
 }  // namespace
 }  // namespace sluice::service

@@ -45,8 +45,8 @@ struct Counters {
   std::atomic<int64_t> bytes_received{0}, bytes_sent{0};
   std::atomic<int64_t> pushes{0}, repeated_pushes{0}, rejected{0};
   std::atomic<int64_t> lost_pushes{0};  // that nobody will send again
-  std::atomic<int64_t> partial_pushes{
-      0};  // the first server: of lost clients, applied by some servers and not by others
+  // The first server: of lost clients, applied by some servers and not by others.
+  std::atomic<int64_t> partial_pushes{0};
   std::atomic<int64_t> staleness_sum{0}, staleness_max{0};
   std::atomic<int64_t> rows_pulled{0}, rows_pushed{0};
   Latencies pulls, pushes_time, lookups;
