@@ -311,9 +311,13 @@ void EngineImpl::ApplyPush(Work* work, const std::shared_ptr<Backend::Batch>& op
   if (batch == nullptr && work->push_keys.size() > 0)
     batch = backend_->Resolve(std::move(work->push_keys), embedding::ResolveMode::kTrain, step, nullptr);
   if (batch != nullptr) {
-    if (!request.row_gradients.empty()) backend_->Apply(*batch, request.row_gradients, request.has(kRowGradientsBf16));
-    counters_.rows_pushed.fetch_add(batch->keys.size(), std::memory_order_relaxed);
+    const Status applied = Guarded([&] {
+      if (!request.row_gradients.empty())
+        backend_->Apply(*batch, request.row_gradients, request.has(kRowGradientsBf16));
+    });
     backend_->Release(*batch);
+    if (!applied.ok()) throw StatusError(applied);
+    counters_.rows_pushed.fetch_add(batch->keys.size(), std::memory_order_relaxed);
   }
   if (!request.dense_gradients.empty())
     backend_->ApplyDense(request.dense_gradients, request.has(kDenseGradientsBf16), step);

@@ -462,6 +462,20 @@ TEST(EngineTest, AClockBeyondAllStepsIsRefused) {
   EXPECT_TRUE(client.Step(SharedKeys(3), 1).ok());
 }
 
+// A push whose rows no memory was left for: none of them stays pinned, which would end all expiry.
+TEST(EngineTest, AStepThatFailsLetsGoOfItsRows) {
+  embedding::TableConfig config;
+  config.expiry.max_age_steps = 1;
+  TestModel<double> model("sgd", config);
+  const auto engine = Engine::Make(model.MakeBackendOf(), model.layout, TestEngine());
+  EngineClient client(engine.get(), model, "worker-0");
+  model.before_rows = [](int64_t) { throw StatusError(ResourceExhausted("no memory")); };
+  EXPECT_EQ(client.Step(SharedKeys(3), 1).code(), StatusCode::kResourceExhausted);
+  EXPECT_GT(model.tables[1]->stats().rows, 0);
+  for (int64_t step = 2; step < 20 + embedding::kExpiryPeriod; ++step) engine->backend().Expire(step);
+  EXPECT_EQ(model.tables[1]->stats().rows, 0);
+}
+
 // As many sightings as a message can tell of, from two workers.
 TEST(BackendTest, CountsOfSeveralWorkersAreAddedWithoutOverflow) {
   TestModel<double> model;

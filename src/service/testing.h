@@ -51,7 +51,10 @@ struct TestModel {
     served.server = server;
     served.servers = servers;
     for (auto& table : tables) served.tables.push_back(table.get());
-    served.table_rule = [rule = optimizer](int, int64_t) { return rule; };
+    served.table_rule = [this](int, int64_t step) {
+      if (before_rows) before_rows(step);
+      return optimizer;
+    };
     served.dense_rule = [this](int64_t step) {
       if (before_step) before_step(step);
       return optimizer;
@@ -68,7 +71,7 @@ struct TestModel {
   std::vector<std::unique_ptr<embedding::Table<T>>> tables;
   std::vector<T> values, slots, buffers;
   std::function<void(int64_t)> expire;
-  std::function<void(int64_t)> before_step;  // of the dense span, on the thread that takes it
+  std::function<void(int64_t)> before_rows, before_step;  // of rows, and of the dense span: on the thread that takes it
 };
 
 // A batch of unique keys by vocabulary, with room for its rows and gradients.
