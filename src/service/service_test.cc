@@ -7,6 +7,7 @@
 
 #include "base/file.h"
 #include "service/testing.h"
+#include "service/testing_relay.h"
 
 namespace sluice::service {
 namespace {
@@ -202,6 +203,13 @@ TEST_F(ServiceTest, ASilentWorkerIsTakenForLostAndItsInputLentAnew) {
   EXPECT_EQ(again.state, LeaseState::kGranted);
   EXPECT_EQ(again.lease.id, lost.id);
   EXPECT_EQ(silent->Pull(batch.pull(1)).Wait().code(), StatusCode::kUnavailable);
+}
+
+TEST_F(ServiceTest, AServerThatIsSlowToAnswerAConnectionIsWaitedFor) {
+  TestCluster<float> cluster;
+  const Relay slow(cluster.addresses[0], std::chrono::milliseconds(700));
+  const auto page = InspectServer(slow.address(), {}, true);
+  EXPECT_TRUE(page.ok()) << page.status().message();
 }
 
 // One server came back from an older checkpoint, and has not caught up.

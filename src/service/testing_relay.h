@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include <atomic>
+#include <chrono>
 #include <cstdint>
 #include <string>
 #include <thread>
@@ -45,7 +46,8 @@ inline int PortOf(const std::string& address) { return std::stoi(address.substr(
 // Threads      one of its own; Cut from any.
 class Relay {
  public:
-  explicit Relay(const std::string& server) : to_(PortOf(server)), listener_(LoopbackSocket(0, &port_)) {
+  explicit Relay(const std::string& server, std::chrono::milliseconds connect_delay = {})
+      : to_(PortOf(server)), connect_delay_(connect_delay), listener_(LoopbackSocket(0, &port_)) {
     EXPECT_GE(listener_, 0);
     EXPECT_GE(wake_, 0);
     thread_ = std::thread([this] { Serve(); });
@@ -100,6 +102,7 @@ class Relay {
       pairs.swap(alive);
       if (fds[1].revents == 0) continue;
       const int client = accept4(listener_, nullptr, nullptr, SOCK_CLOEXEC);
+      std::this_thread::sleep_for(connect_delay_);
       const int server = LoopbackSocket(to_);
       if (client < 0 || server < 0) {
         end({client, server});
@@ -123,6 +126,7 @@ class Relay {
   }
 
   const int to_;
+  const std::chrono::milliseconds connect_delay_;
   int port_ = 0;
   const int listener_;
   const int wake_ = eventfd(0, EFD_CLOEXEC);

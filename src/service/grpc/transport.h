@@ -2,6 +2,7 @@
 
 // What client and server share of gRPC. Included by src/service/grpc alone.
 
+#include <algorithm>
 #include <chrono>
 #include <map>
 #include <memory>
@@ -127,7 +128,8 @@ inline Result<std::shared_ptr<grpc::Channel>> OpenChannel(const std::string& add
   TuneTransport(config, [&](const char* name, int value) { arguments.SetInt(name, value); });
   arguments.SetInt("grpc.use_local_subchannel_pool", 1);
   arguments.SetInt("grpc.initial_reconnect_backoff_ms", 100);
-  arguments.SetInt("grpc.min_reconnect_backoff_ms", 100);
+  // The time of an attempt to connect, in spite of its name: a busy server needs more than 100 ms to answer.
+  arguments.SetInt("grpc.min_reconnect_backoff_ms", static_cast<int>(std::min(config.connect_timeout_s, 1e6) * 1e3));
   arguments.SetInt("grpc.max_reconnect_backoff_ms", 500);
   arguments.SetInt("grpc.enable_http_proxy", 0);
   std::shared_ptr<grpc::ChannelCredentials> credentials = grpc::InsecureChannelCredentials();
