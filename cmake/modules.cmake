@@ -106,7 +106,7 @@ function(sluice_order_test name)
 endfunction()
 
 function(sluice_test_executable name kind label)
-  if(NOT ARGN)
+  if(NOT ARGN OR (SLUICE_TESTS_LEFT_OUT AND "${name}.${kind}" MATCHES "${SLUICE_TESTS_LEFT_OUT}"))
     return()
   endif()
   set(exe test_${name}_${kind})
