@@ -11,6 +11,9 @@ using std::chrono::milliseconds;
 
 constexpr std::byte kBeat{1}, kGoodbye{2}, kLastWord{3};
 constexpr milliseconds kTick{10};
+// Between two rounds that are further apart this thread did not run: its process was stopped, or the machine is busy.
+// The others' silence is counted in time in which this rank could have heard them.
+constexpr milliseconds kAway{100};
 constexpr milliseconds kAbortWait{1000};
 
 // Fixed part of a last word, before the text.
@@ -147,9 +150,13 @@ void Heartbeat::Loop() {
     ended_ = true;
     changed_.notify_all();
   };
-  Clock::time_point next_beat = Clock::now();
+  Clock::time_point next_beat = Clock::now(), last_round = next_beat;
   while (!stop_) {
-    const bool beats = Clock::now() >= next_beat;
+    const Clock::time_point now = Clock::now();
+    if (now - last_round > kAway)
+      for (Peer& peer : peers) peer.last_heard += now - last_round;
+    last_round = now;
+    const bool beats = now >= next_beat;
     if (beats) next_beat = Clock::now() + interval_;
     {
       std::unique_lock lock(mutex_);

@@ -6,6 +6,8 @@
 #include <mpi.h>
 
 #include <algorithm>
+#include <atomic>
+#include <mutex>
 #include <thread>
 #include <utility>
 #include <vector>
@@ -58,10 +60,17 @@ struct Group {
   bool failed = false;  // after a lost peer nothing collective may be called any more
 };
 
+// That this rank leaves, for all its groups.
+struct Failure {
+  std::atomic<bool> failed{false};
+  std::mutex mutex;
+  Status status;
+};
+
 class MpiRequest : public Request {
  public:
-  MpiRequest(std::shared_ptr<Group> group, int peer, bool receive, size_t bytes)
-      : group_(std::move(group)), peer_(peer), receive_(receive), bytes_(bytes) {}
+  MpiRequest(std::shared_ptr<Group> group, std::shared_ptr<Failure> failure, int peer, bool receive, size_t bytes)
+      : group_(std::move(group)), failure_(std::move(failure)), peer_(peer), receive_(receive), bytes_(bytes) {}
   ~MpiRequest() override {
     for (auto& request : requests_) {
       if (request == MPI_REQUEST_NULL) continue;
@@ -96,6 +105,10 @@ class MpiRequest : public Request {
         const Status tested = MpiStatus(MPI_Test(&requests_[done_], &done, &mpi_status), "MPI_Test");
         if (!tested.ok()) return Failed(Explain(tested));
         if (done) break;
+        if (failure_->failed) {
+          std::lock_guard lock(failure_->mutex);
+          return Failed(failure_->status);
+        }
         const Clock::time_point now = Clock::now();
         if (now >= deadline) {
           return Failed({StatusCode::kUnavailable, receive_
@@ -132,6 +145,7 @@ class MpiRequest : public Request {
   }
 
   std::shared_ptr<Group> group_;
+  std::shared_ptr<Failure> failure_;
   int peer_;
   bool receive_;
   size_t bytes_;
@@ -143,7 +157,8 @@ class MpiRequest : public Request {
 
 class MpiTransport : public Transport {
  public:
-  explicit MpiTransport(std::shared_ptr<Group> group) : group_(std::move(group)) {
+  MpiTransport(std::shared_ptr<Group> group, std::shared_ptr<Failure> failure)
+      : group_(std::move(group)), failure_(std::move(failure)) {
     MPI_Comm_rank(group_->comm, &rank_);
     MPI_Comm_size(group_->comm, &size_);
   }
@@ -158,17 +173,25 @@ class MpiTransport : public Transport {
   Result<std::unique_ptr<Transport>> Split(int color) override {
     MPI_Comm comm;
     SLUICE_RETURN_IF_ERROR(MpiStatus(MPI_Comm_split(group_->comm, color, rank_, &comm), "MPI_Comm_split"));
-    return std::unique_ptr<Transport>(std::make_unique<MpiTransport>(std::make_shared<Group>(comm, true)));
+    return std::unique_ptr<Transport>(std::make_unique<MpiTransport>(std::make_shared<Group>(comm, true), failure_));
+  }
+  Status Fail(const Status& status) override {
+    std::lock_guard lock(failure_->mutex);
+    if (failure_->failed) return failure_->status;
+    failure_->status = status;
+    failure_->failed = true;
+    return status;
   }
 
  private:
   std::unique_ptr<Request> Make(int peer, bool receive, std::byte* data, size_t bytes) {
-    auto request = std::make_unique<MpiRequest>(group_, peer, receive, bytes);
+    auto request = std::make_unique<MpiRequest>(group_, failure_, peer, receive, bytes);
     request->Post(data);
     return request;
   }
 
   std::shared_ptr<Group> group_;
+  std::shared_ptr<Failure> failure_;
   int rank_ = 0, size_ = 1;
 };
 
@@ -188,7 +211,8 @@ Result<std::unique_ptr<Transport>> MakeMpiTransport() {
   }
   MPI_Comm comm;
   SLUICE_RETURN_IF_ERROR(MpiStatus(MPI_Comm_dup(MPI_COMM_WORLD, &comm), "MPI_Comm_dup"));
-  return std::unique_ptr<Transport>(std::make_unique<MpiTransport>(std::make_shared<Group>(comm, true)));
+  return std::unique_ptr<Transport>(
+      std::make_unique<MpiTransport>(std::make_shared<Group>(comm, true), std::make_shared<Failure>()));
 }
 
 void FinishMpi(bool failed, int exit_code) {

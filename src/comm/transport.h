@@ -42,7 +42,8 @@ class Transport {
 
   // This rank leaves because of `status`. Where ranks share memory, every wait of every rank of the group, and of
   // groups split from it or that it was split from, ends with `status` from now on; the first failure of a group stays.
-  // Processes learn it from the heartbeat. From any thread. Returns the group's failure.
+  // Where they are processes this rank's own waits do, and the others learn it from the heartbeat. From any thread.
+  // Returns the group's failure.
   virtual Status Fail(const Status& status) { return status; }
 };
 

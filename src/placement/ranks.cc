@@ -52,7 +52,8 @@ Status Ranks::Leave(const Status& status) {
   if (status.code() == StatusCode::kUnavailable)
     heartbeat_->WaitForWord(std::min(control_->timeout(), std::chrono::milliseconds(1000)));
   heartbeat_->Abort(status);
-  return status.WithContext(name);
+  // Nobody answers any more: what other threads of this rank wait for would end at its deadline only.
+  return control_->Fail(status.WithContext(name));
 }
 
 Result<std::string> Ranks::Share(const Result<std::string>& leaders) {

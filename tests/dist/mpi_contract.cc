@@ -45,6 +45,17 @@ std::string CheckPolls(Communicator* comm, Transport* transport) {
   return failures;
 }
 
+// The last thing that a transport's family does: a rank that leaves waits for nobody.
+std::string CheckLeaving(Transport* transport) {
+  const int size = transport->size();
+  if (size == 1) return {};
+  std::byte in{};
+  const auto receive = transport->Receive((transport->rank() + size - 1) % size, {&in, 1});
+  (void)transport->Fail(NumericError("not finite"));
+  const Status status = receive->Wait(Clock::now() + std::chrono::seconds(100));
+  return status.code() == StatusCode::kNumeric ? "" : "a rank that leaves waits: " + status.message() + "\n";
+}
+
 }  // namespace
 }  // namespace sluice::comm
 
@@ -61,6 +72,7 @@ int main() {
     Communicator comm(std::move(transport).value(), std::make_shared<Ledger>(), std::chrono::seconds(30));
     failures = polled.ok() ? CheckPolls(&comm, polled.value().get()) : polled.status().message() + "\n";
     failures += ContractSuite(comm).Run();
+    if (polled.ok()) failures += CheckLeaving(polled.value().get());
   }
   std::fputs(failures.c_str(), stderr);
   FinishMpi(!failures.empty(), 1);
