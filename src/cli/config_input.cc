@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "base/huge_pages.h"
 #include "base/join.h"
 #include "config/reader.h"
 #include "config/text.h"
@@ -43,6 +44,7 @@ Result<train::RunConfig> LoadConfig(const ConfigInput& input) {
     SLUICE_RETURN_IF_ERROR(config::ReadOption("--eval", "data.eval", ListValue(input.eval), &config));
   if (!input.label.empty())
     SLUICE_RETURN_IF_ERROR(config::ReadOption("--label", "data.label", ListValue(input.label), &config));
+  if (!config.huge_pages) RefuseHugePages();
   return config;
 }
 

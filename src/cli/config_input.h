@@ -27,6 +27,7 @@ bool IsYamlName(const std::string& name);
 // A text or a list of texts as the right side of an override, quoted where YAML needs it.
 std::string ListValue(const std::vector<std::string>& values);
 
+// Semantics    what the configuration says of the process as a whole (huge_pages) holds from then on.
 // Errors       kInvalidArgument naming the file and line, or the option.
 Result<train::RunConfig> LoadConfig(const ConfigInput& input);
 

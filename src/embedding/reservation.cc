@@ -7,12 +7,12 @@
 #include <cerrno>
 #include <cstring>
 
+#include "base/huge_pages.h"
 #include "base/status.h"
 
 namespace sluice::embedding {
 namespace {
 
-constexpr size_t kHugePage = size_t{2} << 20;
 constexpr size_t kMaxCommitStep = size_t{256} << 20;
 
 size_t RoundUp(size_t bytes, size_t unit) { return (bytes + unit - 1) / unit * unit; }
@@ -27,12 +27,13 @@ size_t MemoryBound() {
 }
 
 Reservation::Reservation(size_t bytes) {
-  for (size_ = RoundUp(std::max(bytes, kMinBytes), kHugePage); size_ >= kMinBytes; size_ = RoundUp(size_ / 2, kHugePage)) {
-    map_size_ = size_ + kHugePage;
+  for (size_ = RoundUp(std::max(bytes, kMinBytes), kHugePageBytes); size_ >= kMinBytes;
+       size_ = RoundUp(size_ / 2, kHugePageBytes)) {
+    map_size_ = size_ + kHugePageBytes;
     void* map = ::mmap(nullptr, map_size_, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (map != MAP_FAILED) {
       map_ = static_cast<std::byte*>(map);
-      data_ = reinterpret_cast<std::byte*>(RoundUp(reinterpret_cast<uintptr_t>(map), kHugePage));
+      data_ = reinterpret_cast<std::byte*>(RoundUp(reinterpret_cast<uintptr_t>(map), kHugePageBytes));
       return;
     }
     if (size_ == kMinBytes) break;
@@ -48,15 +49,13 @@ Reservation::~Reservation() {
 bool Reservation::Commit(size_t bytes) {
   if (bytes <= committed_) return true;
   if (bytes > size_) return false;
-  const size_t step = std::clamp(committed_, kHugePage, kMaxCommitStep);
-  const size_t target = std::min(size_, RoundUp(std::max(bytes, committed_ + step), kHugePage));
+  const size_t step = std::clamp(committed_, kHugePageBytes, kMaxCommitStep);
+  const size_t target = std::min(size_, RoundUp(std::max(bytes, committed_ + step), kHugePageBytes));
   if (::mprotect(data_ + committed_, target - committed_, PROT_READ | PROT_WRITE) != 0)
     throw StatusError(ResourceExhausted("no memory for {} MiB more of a table of {} MiB: {}",
                                         (target - committed_) >> 20, committed_ >> 20, std::strerror(errno)));
-#ifdef MADV_HUGEPAGE
-  const size_t huge_begin = std::max(committed_, kHugePage);  // a small table takes small pages
-  if (target > huge_begin) ::madvise(data_ + huge_begin, target - huge_begin, MADV_HUGEPAGE);  // advice only
-#endif
+  const size_t huge_begin = std::max(committed_, kHugePageBytes);  // a small table takes small pages
+  if (target > huge_begin) AdviseHugePages(data_ + huge_begin, target - huge_begin);
   committed_ = target;
   return true;
 }

@@ -28,6 +28,10 @@ void RunConfig::Visit(config::Visitor& v) {
            .min = 0,
            .max = 1024,
            .performance_only = true});
+  v.Field("huge_pages", huge_pages,
+          {.text = "Large tables and buffers ask the kernel for huge pages. Lookups in them are faster; but where a "
+                   "hypervisor takes freed memory back, tables may grow faster without (docs/performance.md).",
+           .performance_only = true});
   v.Struct("data", data, {.text = "Where samples come from and how they are read."});
   v.Map("features", features,
         {.text = "Columns that the model reads, in order; C{1..26} stands for 26 names. Follows from the data's format "

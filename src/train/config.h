@@ -231,6 +231,7 @@ struct RunConfig {
   bool deterministic = false;
   std::string precision = "fp32";
   int64_t threads = 0;
+  bool huge_pages = true;
   data::DataConfig data;
   std::vector<std::pair<std::string, data::FeatureConfig>> features;
   std::vector<std::pair<std::string, embedding::TableConfig>> tables;

@@ -6,6 +6,7 @@
 #include <variant>
 
 #include "base/check.h"
+#include "base/huge_pages.h"
 #include "base/thread_pool.h"
 #include "config/reader.h"
 #include "config/writer.h"
@@ -130,6 +131,7 @@ Result<std::unique_ptr<Model>> Model::Load(const std::string& path, const std::v
     SLUICE_RETURN_IF_ERROR(impl->Agree(impl->ReadConfig(overrides, adjust)));
     if (ranks.ranks != nullptr) SLUICE_RETURN_IF_ERROR(impl->MeetPeers());
     const RunConfig& config = impl->header.config;
+    if (!config.huge_pages) RefuseHugePages();
     impl->pool = std::make_unique<ThreadPool>(static_cast<int>(config.threads));
     SLUICE_RETURN_IF_ERROR(impl->Agree(config.precision == "fp64" ? impl->LoadAs<double>() : impl->LoadAs<float>()));
   } catch (const StatusError& error) {

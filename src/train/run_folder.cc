@@ -32,6 +32,7 @@ RunConfig Semantic(RunConfig config) {
   const RunConfig defaults;
   config.name = defaults.name;
   config.threads = defaults.threads;
+  config.huge_pages = defaults.huge_pages;
   config.log = defaults.log;
   config.strategy = defaults.strategy;
   config.service = defaults.service;
