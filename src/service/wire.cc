@@ -1,13 +1,13 @@
 #include "service/wire.h"
 
-#include <sys/mman.h>
-
 #include <algorithm>
 #include <bit>
 #include <cstring>
 #include <new>
 
 #include "base/bf16.h"
+#include "base/finite_kernels.h"
+#include "base/huge_pages.h"
 
 namespace sluice::service {
 
@@ -85,14 +85,11 @@ Bytes::Bytes(size_t size) : size_(size) {
   if (size == 0) return;
   // Dense spans have megabytes: one huge page each in place of hundreds of small ones, where it would not be half
   // empty.
-  constexpr size_t kHugePage = size_t{2} << 20;
-  const size_t alignment = size >= kHugePage / 4 * 3 ? kHugePage : 64;
+  const size_t alignment = size >= kHugePageBytes / 4 * 3 ? kHugePageBytes : 64;
   const size_t rounded = (size + alignment - 1) / alignment * alignment;
   data_.reset(static_cast<std::byte*>(std::aligned_alloc(alignment, rounded)));
   if (data_ == nullptr) throw std::bad_alloc();
-#ifdef MADV_HUGEPAGE
-  if (alignment == kHugePage) ::madvise(data_.get(), rounded, MADV_HUGEPAGE);  // advice only
-#endif
+  if (alignment == kHugePageBytes) AdviseHugePages(data_.get(), rounded);
 }
 
 Result<Request> ParseRequest(const Pieces& message) {
@@ -115,8 +112,8 @@ Result<Request> ParseRequest(const Pieces& message) {
     return InvalidArgument("a request's dense spans are in bf16 and packed");
   const bool pulls = request.has(kPull), pushes = request.has(kPush);
   if (!pulls && !pushes) return InvalidArgument("a request neither pulls nor pushes");
-  if (!pulls &&
-      (!request.pull_keys.empty() || request.has(kWantParams) || request.has(kWantBuffers) || request.has(kLookup)))
+  if (!pulls && (!request.pull_keys.empty() || request.has(kWantParams) || request.has(kWantBuffers) ||
+                 request.has(kLookup) || header.initial_rows != 0))
     return InvalidArgument("a request that does not pull has keys or wishes of a pull");
   if (!pushes && (!request.push_keys.empty() || !request.row_gradients.empty() || !request.dense_gradients.empty() ||
                   !request.buffers.empty()))
@@ -161,6 +158,7 @@ void KeyList::Clear() {
   blocks.clear();
   keys.clear();
   counts.clear();
+  first_named.clear();
 }
 
 Status ParseKeys(std::span<const std::byte> section, const KeyLimits& limits, KeyDictionary* dictionary,
@@ -195,6 +193,8 @@ Status ParseKeys(std::span<const std::byte> section, const KeyLimits& limits, Ke
     dictionary->Add(key);
   }
   keys->keys.resize(header.keys);
+  keys->first_named.reserve(header.new_keys + header.others);
+  const auto known_before = static_cast<uint64_t>(dictionary->size()) - header.new_keys;
   const auto known = static_cast<uint64_t>(dictionary->size());
   const Key* const table = dictionary->data();
   constexpr uint32_t kAhead = 16;
@@ -206,11 +206,13 @@ Status ParseKeys(std::span<const std::byte> section, const KeyLimits& limits, Ke
     const auto ref = At<uint32_t>(refs, i);
     if (ref < known) [[likely]] {
       keys->keys[i] = table[ref];
+      if (ref >= known_before) keys->first_named.push_back(static_cast<int32_t>(i));
     } else if ((ref & kOther) != 0 && (ref & ~kOther) < header.others) {
       const Key key = At<Key>(others, ref & ~kOther);
       if (!owned(key))
         return InvalidArgument("key {:#x} belongs to shard {} of another server", key, embedding::ShardOf(key));
       keys->keys[i] = key;
+      keys->first_named.push_back(static_cast<int32_t>(i));
     } else {
       return InvalidArgument("a list of keys refers to handle {:#x}; {} are known", ref, known);
     }
@@ -374,32 +376,39 @@ void DecodeNumbers(const Pieces& from, int64_t n, bool bf16, T* to) {
 
 namespace {
 
-// Whether the exponent bits of some number are all ones.
-template <class Bits>
-bool AnySpecial(const Pieces& numbers, Bits exponent) {
-  constexpr size_t kBlock = 4096;
-  std::byte scratch[kBlock];
+// Whether check(numbers, how many) holds for all numbers, block by block.
+template <class V, class Check>
+bool HoldsForAll(const Pieces& numbers, const Check& check) {
+  constexpr size_t kBlock = 1024;
+  alignas(64) V scratch[kBlock];
   PieceReader reader(numbers);
-  Bits special = 0;
-  for (size_t at = 0; at + sizeof(Bits) <= numbers.size(); at += kBlock) {
-    const size_t size = std::min(kBlock, numbers.size() - at);
-    const std::byte* const block = reader.Next(size, scratch);
-    const size_t n = size / sizeof(Bits);
-    for (size_t i = 0; i < n; ++i) {
-      Bits bits;
-      std::memcpy(&bits, block + i * sizeof(Bits), sizeof(bits));
-      special |= static_cast<Bits>((bits & exponent) == exponent);
+  for (size_t left = numbers.size() / sizeof(V); left > 0;) {
+    const size_t n = std::min(kBlock, left);
+    const std::byte* at = reader.Next(n * sizeof(V), reinterpret_cast<std::byte*>(scratch));
+    if (reinterpret_cast<uintptr_t>(at) % alignof(V) != 0) {
+      std::memcpy(scratch, at, n * sizeof(V));
+      at = reinterpret_cast<const std::byte*>(scratch);
     }
+    if (!check(reinterpret_cast<const V*>(at), static_cast<int64_t>(n))) return false;
+    left -= n;
   }
-  return special != 0;
+  return true;
+}
+
+// No exponent of ones.
+bool AllFiniteBf16(const uint16_t* x, int64_t n) {
+  constexpr uint16_t kExponent = 0x7f80;
+  uint16_t special = 0;
+  for (int64_t i = 0; i < n; ++i) special |= static_cast<uint16_t>((x[i] & kExponent) == kExponent);
+  return special == 0;
 }
 
 }  // namespace
 
 bool WireFinite(const Pieces& numbers, bool bf16, int scalar_bytes) {
-  if (bf16) return !AnySpecial<uint16_t>(numbers, 0x7f80);
-  return scalar_bytes == 8 ? !AnySpecial<uint64_t>(numbers, 0x7ff0000000000000)
-                           : !AnySpecial<uint32_t>(numbers, 0x7f800000);
+  if (bf16) return HoldsForAll<uint16_t>(numbers, AllFiniteBf16);
+  const auto check = [](const auto* x, int64_t n) { return AllFinite(x, n); };
+  return scalar_bytes == 8 ? HoldsForAll<double>(numbers, check) : HoldsForAll<float>(numbers, check);
 }
 
 template void EncodeNumbers(const float*, int64_t, bool, std::byte*);

@@ -9,7 +9,7 @@
 #include "base/exact_sum.h"
 #include "train/replicas.h"
 #include "train/stopwatch.h"
-#include "train/train_kernels.h"
+#include "base/finite_kernels.h"
 
 namespace sluice::train {
 namespace {

@@ -1,4 +1,4 @@
-#include "train/train_kernels.h"
+#include "base/finite_kernels.h"
 
 #include <bit>
 
