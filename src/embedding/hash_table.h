@@ -49,6 +49,7 @@ class HashTable final : public Table<T> {
   const std::string& name() const override { return options_.name; }
   int64_t dim() const override { return dim_; }
   int64_t num_slots() const override { return num_slots_; }
+  const RowInit& init() const override { return init_; }
 
   void Resolve(std::span<const Key> keys, std::span<const int32_t> counts, std::span<const KeyBlock> blocks,
                ResolveMode mode, int64_t step, ThreadPool* pool, Resolved* out) override;

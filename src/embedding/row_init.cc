@@ -1,6 +1,7 @@
 #include "embedding/row_init.h"
 
 #include <algorithm>
+#include <bit>
 
 #include "base/rng.h"
 #include "embedding/row_init_kernels.h"
@@ -48,6 +49,15 @@ void RowInit::Fill(Key key, T* weights) const {
         break;
     }
   }
+}
+
+uint64_t RowInit::Fingerprint() const {
+  uint64_t hash = MixPair(seed_, columns_.size());
+  for (const ColumnInit& range : columns_) {
+    hash = MixPair(hash, MixPair(static_cast<uint64_t>(range.begin), static_cast<uint64_t>(range.end)));
+    hash = MixPair(hash, MixPair(static_cast<uint64_t>(range.kind), std::bit_cast<uint64_t>(range.scale)));
+  }
+  return hash;
 }
 
 template void RowInit::Fill<float>(Key, float*) const;

@@ -34,6 +34,11 @@ class RowInit {
   template <class T>
   void Fill(Key key, T* weights) const;
 
+  // Make(any config, dim, columns(), seed()) makes an equal one.
+  const std::vector<ColumnInit>& columns() const { return columns_; }
+  uint64_t seed() const { return seed_; }
+  uint64_t Fingerprint() const;  // of what Fill depends on
+
  private:
   std::vector<ColumnInit> columns_;   // disjoint, covering [0, dim)
   uint64_t seed_ = 0;

@@ -11,6 +11,7 @@
 #include "base/sections.h"
 #include "base/status.h"
 #include "base/thread_pool.h"
+#include "embedding/row_init.h"
 #include "optim/update_rule.h"
 
 namespace sluice::embedding {
@@ -119,6 +120,7 @@ class Table {
   virtual const std::string& name() const = 0;
   virtual int64_t dim() const = 0;
   virtual int64_t num_slots() const = 0;  // scalars per row
+  virtual const RowInit& init() const = 0;  // of every row but default rows, which begin with zeros
 
   // Finds or makes the rows of `keys` and pins them. `pool` may be null. Steps count from 1 and fit 32 bits.
   virtual void Resolve(std::span<const Key> keys, std::span<const int32_t> counts, std::span<const KeyBlock> blocks,

@@ -7,7 +7,9 @@
 #include <unordered_map>
 
 #include "base/aligned_buffer.h"
+#include "service/initial_rows.h"
 #include "service/packing.h"
+#include "service/row_order.h"
 
 namespace sluice::service {
 namespace {
@@ -40,24 +42,17 @@ class BackendOf final : public Backend {
       : model_(std::move(model)),
         params_(SpanOfServer(model_.layout.params, model_.server, model_.servers)),
         buffers_(SpanOfServer(model_.layout.buffers, model_.server, model_.servers)),
+        order_(model_.layout),
+        initial_(InitsOf(model_)),
+        initial_fingerprint_(initial_.fingerprint()),
         row_locks_(model_.tables.size()),
-        dense_locks_(static_cast<size_t>((params_.size() + kDenseBlock - 1) / kDenseBlock)) {
-    serves_.assign(model_.tables.size(), std::vector<bool>(model_.layout.salts.size()));
-    for (size_t t = 0; t < model_.tables.size(); ++t)
-      for (const int v : model_.layout.tables[t].vocabularies) serves_[t][static_cast<size_t>(v)] = true;
-  }
+        dense_locks_(static_cast<size_t>((params_.size() + kDenseBlock - 1) / kDenseBlock)) {}
 
   int scalar_bytes() const override { return sizeof(T); }
   int64_t num_params() const override { return params_.size(); }
   int64_t num_buffers() const override { return buffers_.size(); }
-  int64_t RowScalars(const KeyList& keys) const override {
-    int64_t scalars = 0;
-    for (const auto& block : keys.blocks)
-      for (size_t t = 0; t < model_.tables.size(); ++t)
-        if (serves_[t][static_cast<size_t>(block.vocabulary)])
-          scalars += block.keys.size() * model_.layout.tables[t].dim;
-    return scalars;
-  }
+  int64_t RowScalars(const KeyList& keys) const override { return order_.Scalars(keys); }
+  std::vector<embedding::RowInit> row_inits() const override { return InitsOf(model_); }
 
   std::unique_ptr<Batch> Resolve(KeyList keys, ResolveMode mode, int64_t step, ThreadPool* pool) override {
     auto batch = std::make_unique<Resolved>();
@@ -67,13 +62,16 @@ class BackendOf final : public Backend {
     return batch;
   }
 
-  Bytes Gather(const Batch& batch, bool bf16) override {
+  Bytes Gather(const Batch& batch, RowForm form) override {
     const auto& resolved = static_cast<const Resolved&>(batch);
-    Bytes out(static_cast<size_t>(WireBytes(resolved.scalars, bf16, sizeof(T))));
-    std::shared_lock rows(all_rows_);
-    ForEachGroup(resolved, [&](int table, const TableRun& run, Range keys) {
-      GatherRange(table, resolved.keys, run, keys, bf16, run.offset + keys.begin * Dim(table), out.data());
-    });
+    Bytes out = RoomForRows(resolved.scalars, resolved.keys, form);
+    {
+      std::shared_lock rows(all_rows_);
+      ForEachGroup(resolved, [&](int table, const TableRun& run, Range keys) {
+        GatherRange(table, resolved.keys, run, keys, form.bf16, run.offset + keys.begin * Dim(table), out.data());
+      });
+    }
+    LeaveOutInitial(resolved.keys, form, &out);
     return out;
   }
 
@@ -154,7 +152,7 @@ class BackendOf final : public Backend {
     return batch;
   }
 
-  Bytes GatherPart(const Batch& batch, int list, bool bf16, ThreadPool* pool) override {
+  Bytes GatherPart(const Batch& batch, int list, RowForm form, ThreadPool* pool) override {
     const auto& resolved = static_cast<const Resolved&>(batch);
     const auto& places = resolved.places[static_cast<size_t>(list)];
     AlignedBuffer<T> all(resolved.scalars);
@@ -163,14 +161,17 @@ class BackendOf final : public Backend {
                                                         all.data() + run.offset);
     });
     if (places.runs.empty()) {  // the only list
-      Bytes out(static_cast<size_t>(WireBytes(resolved.scalars, bf16, sizeof(T))));
-      EncodeNumbers(all.data(), resolved.scalars, bf16, out.data());
+      Bytes out = RoomForRows(resolved.scalars, resolved.keys, form);
+      EncodeNumbers(all.data(), resolved.scalars, form.bf16, out.data());
+      LeaveOutInitial(resolved.keys, form, &out);
       return out;
     }
-    Bytes out(static_cast<size_t>(WireBytes(places.scalars, bf16, sizeof(T))));
+    Bytes out = RoomForRows(places.scalars, places.keys, form);
     ForEachPlace(resolved, places, [&](int table, int64_t in_union, int64_t in_list) {
-      EncodeNumbers(all.data() + in_union, Dim(table), bf16, out.data() + WireBytes(in_list, bf16, sizeof(T)));
+      EncodeNumbers(all.data() + in_union, Dim(table), form.bf16,
+                    out.data() + WireBytes(in_list, form.bf16, sizeof(T)));
     });
+    LeaveOutInitial(places.keys, form, &out);
     return out;
   }
 
@@ -262,6 +263,7 @@ class BackendOf final : public Backend {
       std::vector<Place> keys;
     };
     int64_t scalars = 0;
+    KeyList keys;                        // of the list
     std::vector<int32_t> index;          // [list]: in the union
     std::vector<std::vector<Run>> runs;  // [tables][runs of the union]; empty: the list is the union
   };
@@ -285,6 +287,23 @@ class BackendOf final : public Backend {
     }
     out.Truncate(static_cast<size_t>(used));
     return out;
+  }
+
+  static std::vector<embedding::RowInit> InitsOf(const ServedModel<T>& model) {
+    std::vector<embedding::RowInit> inits;
+    for (const auto* table : model.tables) inits.push_back(table->init());
+    return inits;
+  }
+  Bytes RoomForRows(int64_t scalars, const KeyList& keys, RowForm form) const {
+    const int64_t marks = form.initial_rows != 0 ? InitialRows<T>::MarkBytes(order_.Rows(keys)) : 0;
+    return Bytes(static_cast<size_t>(WireBytes(scalars, form.bf16, sizeof(T)) + marks));
+  }
+  // Leaves out of a message the rows that the client can make itself: none, where it would make others.
+  void LeaveOutInitial(const KeyList& keys, RowForm form, Bytes* message) const {
+    if (form.initial_rows == 0) return;
+    if (form.initial_rows == initial_fingerprint_) return initial_.LeaveOut(order_, keys, form.bf16, message);
+    const auto marks = static_cast<size_t>(InitialRows<T>::MarkBytes(order_.Rows(keys)));
+    std::fill_n(message->data() + message->size() - marks, marks, std::byte{0});
   }
 
   int64_t Dim(int table) const { return model_.layout.tables[static_cast<size_t>(table)].dim; }
@@ -312,7 +331,7 @@ class BackendOf final : public Backend {
     for (size_t t = 0; t < model_.tables.size(); ++t) {
       auto& runs = batch->runs[t];
       for (const auto& block : batch->keys.blocks) {
-        if (!serves_[t][static_cast<size_t>(block.vocabulary)]) continue;
+        if (!order_.Serves(t, block.vocabulary)) continue;
         if (runs.empty() || runs.back().keys.end != block.keys.begin) {
           runs.emplace_back();
           runs.back().keys = {block.keys.begin, block.keys.begin};
@@ -449,15 +468,18 @@ class BackendOf final : public Backend {
       }
       if (merged->size() > begin) merged->blocks.push_back({v, {begin, merged->size()}});
     }
-    for (size_t l = 0; l < lists.size(); ++l) PlaceList(*lists[l], *merged, &(*places)[l]);
+    for (size_t l = 0; l < lists.size(); ++l) {
+      (*places)[l].keys = *lists[l];
+      PlaceList(*lists[l], &(*places)[l]);
+    }
   }
-  void PlaceList(const KeyList& list, const KeyList& merged, Places* places) {
+  void PlaceList(const KeyList& list, Places* places) {
     places->runs.resize(model_.tables.size());
     for (size_t t = 0; t < model_.tables.size(); ++t) {
       auto& run = places->runs[t].emplace_back();
       run.offset = places->scalars;
       for (const auto& block : list.blocks) {
-        if (!serves_[t][static_cast<size_t>(block.vocabulary)]) continue;
+        if (!order_.Serves(t, block.vocabulary)) continue;
         for (int64_t i = block.keys.begin; i < block.keys.end; ++i)
           run.keys.push_back({places->index[static_cast<size_t>(i)], static_cast<int32_t>(run.keys.size())});
       }
@@ -482,7 +504,9 @@ class BackendOf final : public Backend {
 
   ServedModel<T> model_;
   const Range params_, buffers_;
-  std::vector<std::vector<bool>> serves_;  // [tables][vocabularies]
+  const RowOrder order_;
+  const InitialRows<T> initial_;
+  const uint64_t initial_fingerprint_;
   std::vector<std::array<Lock, kGroups>> row_locks_;
   std::shared_mutex all_rows_;  // before row_locks_; shared by those who hold one of them
   std::vector<Lock> dense_locks_;

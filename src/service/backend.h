@@ -34,9 +34,7 @@ struct ServedModel {
 };
 
 // Rows and dense spans as messages carry them: what a server does with its model, whatever the scalar type.
-// Shapes       rows and row gradients: table by table, of the keys whose vocabularies the table serves, in the list's
-// order;
-//              dense: the server's span.
+// Shapes       rows and row gradients in the order of RowOrder; dense: the server's span.
 // Threads      everything may overlap with everything but Expire, unless said otherwise. Rows are copied and updated
 // under
 //              locks of their group (GroupOf), dense scalars under locks of blocks: nothing is torn.
@@ -55,10 +53,17 @@ class Backend {
   virtual int scalar_bytes() const = 0;
   virtual int64_t num_params() const = 0;  // of this server
   virtual int64_t num_buffers() const = 0;
-  virtual int64_t RowScalars(const KeyList& keys) const = 0;  // of one pull or push
+  virtual int64_t RowScalars(const KeyList& keys) const = 0;      // of one pull or push
+  virtual std::vector<embedding::RowInit> row_inits() const = 0;  // [tables]
 
   virtual std::unique_ptr<Batch> Resolve(KeyList keys, embedding::ResolveMode mode, int64_t step, ThreadPool* pool) = 0;
-  virtual Bytes Gather(const Batch& batch, bool bf16) = 0;
+  // Rows as messages bring them. `initial_rows`: InitialRows::fingerprint of those that the client knows, 0 for none;
+  // with it marks stand behind the rows.
+  struct RowForm {
+    bool bf16 = false;
+    uint64_t initial_rows = 0;
+  };
+  virtual Bytes Gather(const Batch& batch, RowForm form) = 0;
   // One optimizer step per row. REQUIRES: gradients of the right length, finite.
   virtual void Apply(const Batch& batch, const Pieces& gradients, bool bf16) = 0;
   virtual void Release(const Batch& batch) = 0;
@@ -75,7 +80,7 @@ class Backend {
   // The keys of all lists, each once, in the order of first occurrence by vocabulary; counts summed.
   virtual std::unique_ptr<Batch> ResolveUnion(const std::vector<const KeyList*>& lists, int64_t step,
                                               ThreadPool* pool) = 0;
-  virtual Bytes GatherPart(const Batch& batch, int list, bool bf16, ThreadPool* pool) = 0;
+  virtual Bytes GatherPart(const Batch& batch, int list, RowForm form, ThreadPool* pool) = 0;
   struct Part {
     int list = 0;  // of the union
     Pieces row_gradients;

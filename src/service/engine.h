@@ -123,6 +123,7 @@ class Engine {
   // ---- clients
 
   virtual Result<JoinOutcome> Join(const JoinArguments& arguments) = 0;
+  virtual std::vector<embedding::RowInit> row_inits() const = 0;  // [tables]: what rows are before they are trained
   // False: no such client (any more).
   virtual bool Heartbeat(uint64_t client, uint64_t* durable) = 0;
   virtual Status Leave(uint64_t client) = 0;

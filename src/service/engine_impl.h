@@ -77,6 +77,7 @@ class EngineImpl final : public Engine {
   EngineImpl(std::unique_ptr<Backend> backend, ModelLayout layout, EngineOptions options, ServiceState state);
 
   Result<JoinOutcome> Join(const JoinArguments& arguments) override;
+  std::vector<embedding::RowInit> row_inits() const override { return backend_->row_inits(); }
   bool Heartbeat(uint64_t client, uint64_t* durable) override;
   Status Leave(uint64_t client) override;
   AppliedBy TakeLost(bool away) override;
@@ -179,6 +180,9 @@ class EngineImpl final : public Engine {
   bool PullWaits(const Client& client, int64_t clock) const;
   Status CheckPull(const Client& client, int64_t clock);
   Status CheckMemory();
+  static Backend::RowForm RowFormOf(const Request& request) {
+    return {request.has(kRowsBf16), request.header.initial_rows};
+  }
   void FillReply(Work* work, Bytes rows);
 
   // engine_round.cc

@@ -37,7 +37,7 @@ void EngineImpl::PullRows(Lock* lock, const WorkPtr& work, Ready* ready) {
   const Status status = Guarded([&] {
     const auto mode = lookup ? embedding::ResolveMode::kLookup : embedding::ResolveMode::kTrain;
     if (mine) batch = backend_->Resolve(std::move(work->pull_keys), mode, step, nullptr);
-    FillReply(work.get(), backend_->Gather(*batch, work->request.has(kRowsBf16)));
+    FillReply(work.get(), backend_->Gather(*batch, RowFormOf(work->request)));
     counters_.rows_pulled.fetch_add(batch->keys.size(), std::memory_order_relaxed);
   });
   // `gone` is read once more below; a batch that nobody will push is let go of while inside the gate.

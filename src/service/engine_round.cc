@@ -218,9 +218,9 @@ void EngineImpl::AnswerPulls(Lock* lock, Round* round, const std::vector<std::sh
   EnterGate();
   lock->unlock();
   for (Pull& pull : pulls) {
-    const bool bf16 = pull.work->request.has(kRowsBf16);
+    const auto form = RowFormOf(pull.work->request);
     pull.status =
-        Guarded([&] { FillReply(pull.work.get(), backend_->GatherPart(*pull.batch, pull.list, bf16, &pool_)); });
+        Guarded([&] { FillReply(pull.work.get(), backend_->GatherPart(*pull.batch, pull.list, form, &pool_)); });
   }
   lock->lock();
   LeaveGate();

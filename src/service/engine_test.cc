@@ -7,6 +7,7 @@
 #include <future>
 #include <thread>
 
+#include "service/initial_rows.h"
 #include "service/testing.h"
 
 namespace sluice::service {
@@ -40,8 +41,11 @@ class EngineClient {
   }
 
   // A pull of the keys with the dense span, to be run on a thread of the caller's choice.
-  std::shared_ptr<Engine::Work> PreparePull(int64_t clock, const KeyList& keys, Answer answer) {
+  // `initial_rows`: of rows that need not come.
+  std::shared_ptr<Engine::Work> PreparePull(int64_t clock, const KeyList& keys, Answer answer,
+                                            uint64_t initial_rows = 0) {
     RequestHeader header;
+    header.initial_rows = initial_rows;
     header.flags = kPull | kWantParams;
     header.pull_clock = clock;
     const Bytes encoded = EncodeKeys(keys, &handles_);
@@ -114,6 +118,29 @@ KeyList SharedKeys(int n) {
   }
   keys.counts.assign(keys.keys.size(), 1);
   return keys;
+}
+
+// A client that would make other rows than the server's gets all of them, with marks that say so.
+TEST(EngineTest, RowsAreLeftOutWhereTheClientKnowsThem) {
+  TestModel<double> model;
+  const auto engine = Engine::Make(model.MakeBackendOf(), model.layout, TestEngine());
+  EngineClient client(engine.get(), model, "a");
+  const KeyList keys = SharedKeys(20);
+  constexpr size_t kMarks = 20 * 4 / 8, kRowBytes = 20 * 8 * (2 * 1 + 2 * 4);
+  const uint64_t known = InitialRows<double>(engine->row_inits()).fingerprint();
+  ASSERT_NE(known, 0u);
+  const auto size_of = [&](int64_t clock, uint64_t initial_rows) {
+    std::promise<size_t> answered;
+    engine->Run(client.PreparePull(
+        clock, keys, [&](const ReplyMessage& reply) { answered.set_value(reply.rows.size()); }, initial_rows));
+    return answered.get_future().get();
+  };
+  EXPECT_EQ(size_of(1, known), kMarks);
+  // Asked for again, as by a client that lost its connection: what the batch's keys were is not forgotten.
+  EXPECT_EQ(size_of(1, known), kMarks);
+  EXPECT_EQ(size_of(1, known + 1), kRowBytes + kMarks);
+  EXPECT_EQ(size_of(1, 0), kRowBytes);
+  EXPECT_EQ(size_of(2, known), kRowBytes + kMarks);  // named before: taken for trained
 }
 
 // Many clients push ones to the same rows, each push twice or three times, while cuts are taken, reports are asked for

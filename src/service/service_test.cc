@@ -293,9 +293,48 @@ TEST_F(ServiceTest, Bf16OnTheWireRoundsAndHalvesTheBytes) {
   for (size_t i = 0; i < 200 * 4; ++i) EXPECT_NEAR(b.rows[1][i], a.rows[1][i], std::abs(a.rows[1][i]) / 256);
   ASSERT_TRUE(half->Push(b.push(1)).Wait().ok());
   const auto wide = plain->stats(), narrow = half->stats();
-  EXPECT_EQ(wide.bytes_by_kind.at("rows"), 4 * narrow.bytes_by_kind.at("rows"));  // two pulls against one
+  // One pull each of trained rows, and one of rows as they were made: marks alone, a bit each of 800.
+  EXPECT_EQ(narrow.bytes_by_kind.at("rows"), 2 * (400 + 400 * 4) + 100);
+  EXPECT_EQ(wide.bytes_by_kind.at("rows"), 4 * (400 + 400 * 4) + 2 * 100);
   EXPECT_EQ(wide.bytes_by_kind.at("row gradients"), 2 * narrow.bytes_by_kind.at("row gradients"));
   EXPECT_EQ(narrow.bytes_by_kind.at("row gradients"), 2 * (400 + 400 * 4));
+}
+
+// What nobody has trained does not travel, whoever asks first; what somebody has, does. Either way the client sees the
+// servers' rows.
+TEST_F(ServiceTest, RowsTravelOnceTheyAreTrained) {
+  for (const int64_t staleness : {int64_t{-1}, int64_t{0}}) {
+    SCOPED_TRACE(staleness);
+    embedding::TableConfig config;
+    config.on_missing = "init";
+    TestCluster<double> cluster(TestEngine(staleness), 2, "sgd", config);
+    const auto worker = cluster.Client("worker");
+    TestBatch<double> some(cluster.layout(), TestKeys(1, 50)), all(cluster.layout(), TestKeys(1, 100));
+    constexpr int64_t kRows = 4, kRowBytes = 8 * (2 * 1 + 2 * 4);  // of a key of each vocabulary, in both tables
+    ASSERT_TRUE(worker->Pull(some.pull(1)).Wait().ok());
+    EXPECT_LE(worker->stats().bytes_by_kind.at("rows"), 50 * kRows / 8 + 2);
+    ASSERT_TRUE(worker->Push(some.push(1)).Wait().ok());
+    ASSERT_TRUE(worker->Pull(all.pull(2)).Wait().ok());  // the round of s = 0 is over
+    const auto reader = cluster.Client("reader", [](ClientOptions* o) { o->worker = false; });
+    ASSERT_TRUE(reader->Pull(all.pull(0, ResolveMode::kLookup)).Wait().ok());
+    const int64_t bytes = reader->stats().bytes_by_kind.at("rows");
+    EXPECT_GE(bytes, 50 * kRowBytes + 100 * kRows / 8);
+    EXPECT_LE(bytes, 50 * kRowBytes + 100 * kRows / 8 + 2);
+
+    const TestModel<double> untrained("sgd", config);
+    for (size_t t = 0; t < 2; ++t) {
+      const auto dim = static_cast<size_t>(cluster.layout().tables[t].dim);
+      for (const int v : cluster.layout().tables[t].vocabularies) {
+        for (int i = 0; i < 100; ++i) {
+          const auto at = static_cast<size_t>(all.ids.block_begin[static_cast<size_t>(v)] + i);
+          std::vector<double> row(dim);
+          untrained.tables[t]->init().Fill(all.ids.unique[at], row.data());
+          for (size_t c = 0; c < dim; ++c)
+            ASSERT_EQ(all.rows[t][at * dim + c], row[c] - (i < 50 ? 0.5 : 0.0)) << t << " " << v << " " << i;
+        }
+      }
+    }
+  }
 }
 
 // The same steps on two services, one of whose clients packs: equal bits, and fewer bytes.

@@ -21,7 +21,7 @@
 // docs/algorithms/parameter-service.md has the format field by field.
 namespace sluice::service {
 
-inline constexpr uint32_t kProtocol = 3;
+inline constexpr uint32_t kProtocol = 4;
 inline constexpr uint32_t kRequestMagic = 0x31515350;  // "PSQ1"
 inline constexpr uint32_t kReplyMagic = 0x31415350;    // "PSA1"
 
@@ -59,8 +59,9 @@ struct RequestHeader {
   uint64_t row_gradient_bytes = 0;
   uint64_t dense_gradient_bytes = 0;
   uint64_t buffer_bytes = 0;
+  uint64_t initial_rows = 0;  // of a pull: rows equal to these may be left out (initial_rows.h); 0: none
 };
-static_assert(sizeof(RequestHeader) == 120);
+static_assert(sizeof(RequestHeader) == 128);
 
 struct ReplyHeader {
   uint32_t magic = kReplyMagic;
@@ -126,6 +127,7 @@ struct KeyList {
   std::vector<Block> blocks;
   std::vector<Key> keys;
   std::vector<int32_t> counts;
+  std::vector<int32_t> first_named;  // ascending: of a parsed list, the keys that travelled whole
 
   int64_t size() const { return static_cast<int64_t>(keys.size()); }
   void Clear();

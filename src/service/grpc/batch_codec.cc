@@ -10,18 +10,17 @@
 namespace sluice::service {
 
 template <class T>
-BatchCodec<T>::BatchCodec(const ModelLayout& layout, const ClientOptions& options, int groups)
+BatchCodec<T>::BatchCodec(const ModelLayout& layout, const ClientOptions& options, int groups, InitialRows<T> initial)
     : layout_(layout),
-      serves_(layout.tables.size(), std::vector<bool>(layout.salts.size())),
+      order_(layout),
+      initial_(std::move(initial)),
+      initial_fingerprint_(initial_.fingerprint()),
       servers_(static_cast<int>(options.servers.size())),
       groups_(groups),
       rows_(options.rows),
       row_gradients_(options.row_gradients),
       dense_(options.dense),
-      dense_gradients_(options.dense_gradients) {
-  for (size_t t = 0; t < layout_.tables.size(); ++t)
-    for (const int v : layout_.tables[t].vocabularies) serves_[t][static_cast<size_t>(v)] = true;
-}
+      dense_gradients_(options.dense_gradients) {}
 
 template <class T>
 RequestFlag BatchCodec<T>::PullFlags(const PullRequest<T>& request) const {
@@ -94,21 +93,6 @@ std::vector<ServerKeys> BatchCodec<T>::Partition(const embedding::VirtualIds& id
 }
 
 template <class T>
-template <class Body>
-void BatchCodec<T>::ForEachBlock(const KeyList& keys, const Body& body) const {
-  for (size_t t = 0; t < layout_.tables.size(); ++t)
-    for (const auto& block : keys.blocks)
-      if (serves_[t][static_cast<size_t>(block.vocabulary)]) body(t, block.keys);
-}
-
-template <class T>
-int64_t BatchCodec<T>::RowScalars(const KeyList& keys) const {
-  int64_t scalars = 0;
-  ForEachBlock(keys, [&](size_t t, Range block) { scalars += block.size() * layout_.tables[t].dim; });
-  return scalars;
-}
-
-template <class T>
 grpc::Slice BatchCodec<T>::EncodeSpan(const T* span, int64_t size, int server, Wire wire) const {
   if (span == nullptr) return {};
   const Range mine = SpanOfServer(size, server, servers_);
@@ -140,13 +124,13 @@ std::shared_ptr<KeptPush> BatchCodec<T>::MakePush(const PushRequest<T>& request,
   push->header.lease = request.leases[0].lease;
   push->header.next_lease = request.leases[1].lease;
   push->header.next_lease_samples = request.leases[1].samples;
-  const int64_t scalars = RowScalars(*keys.keys);
+  const int64_t scalars = order_.Scalars(*keys.keys);
   if (request.ids != nullptr && scalars > 0) {
     Bytes out(static_cast<size_t>(WireBytes(scalars, bf16, sizeof(T))));
     AlignedBuffer<T> sorted;
     if (bf16) sorted.Resize(scalars);
     T* to = bf16 ? sorted.data() : reinterpret_cast<T*>(out.data());
-    ForEachBlock(*keys.keys, [&](size_t t, Range block) {
+    order_.ForEachBlock(*keys.keys, [&](size_t t, Range block) {
       const int64_t dim = layout_.tables[t].dim;
       const T* const from = request.grads[t];
       if (dim == 1) {
@@ -165,33 +149,50 @@ std::shared_ptr<KeptPush> BatchCodec<T>::MakePush(const PushRequest<T>& request,
 }
 
 template <class T>
+Status BatchCodec<T>::ScatterRows(const PullRequest<T>& request, const ServerKeys& keys, const Reply& reply) const {
+  const KeyList& list = *keys.keys;
+  const bool bf16 = rows_ == Wire::kBf16;
+  Pieces numbers = reply.rows;
+  RowMarks left_out;
+  bool fits = initial_fingerprint_ == 0 || left_out.Take(order_.Rows(list), &numbers);
+  int64_t row = 0, scalars = 0;
+  order_.ForEachBlock(list, [&](size_t t, Range block) {
+    for (const int64_t end = row + block.size(); row < end; ++row)
+      if (!left_out.Has(row)) scalars += order_.dim(t);
+  });
+  fits = fits && numbers.size() == static_cast<size_t>(WireBytes(scalars, bf16, sizeof(T)));
+  if (!fits)
+    return DataLoss("a reply has {} bytes of rows, which its {} keys do not account for", reply.rows.size(),
+                    list.size());
+  AlignedBuffer<T> decoded;
+  if (bf16) {
+    decoded.Resize(scalars);
+    DecodeNumbers(numbers, scalars, true, decoded.data());
+    numbers = Pieces(std::as_bytes(std::span<const T>(decoded.data(), static_cast<size_t>(scalars))));
+  }
+  PieceReader reader(numbers);
+  std::vector<std::byte> scratch;
+  row = 0;
+  order_.ForEachBlock(list, [&](size_t t, Range block) {
+    const int64_t dim = order_.dim(t);
+    const size_t bytes = static_cast<size_t>(dim) * sizeof(T);
+    scratch.resize(bytes);
+    for (int64_t i = block.begin; i < block.end; ++i, ++row) {
+      const auto at = static_cast<size_t>(i);
+      T* const to = request.rows[t] + keys.unique[at] * dim;
+      if (left_out.Has(row))
+        initial_.Fill(t, list.keys[at], dim, bf16, to);
+      else
+        std::memcpy(to, reader.Next(bytes, scratch.data()), bytes);
+    }
+  });
+  return Status::Ok();
+}
+
+template <class T>
 Status BatchCodec<T>::Scatter(const PullRequest<T>& request, const ServerKeys& keys, int server,
                               const Reply& reply) const {
-  const bool bf16 = rows_ == Wire::kBf16;
-  const int64_t scalars = RowScalars(*keys.keys);
-  if (request.ids != nullptr) {
-    const auto expected = static_cast<size_t>(WireBytes(scalars, bf16, sizeof(T)));
-    if (reply.rows.size() != expected)
-      return DataLoss("a reply has {} bytes of rows; its {} keys need {}", reply.rows.size(), keys.keys->size(),
-                      expected);
-    AlignedBuffer<T> decoded;
-    Pieces numbers = reply.rows;
-    if (bf16) {
-      decoded.Resize(scalars);
-      DecodeNumbers(reply.rows, scalars, true, decoded.data());
-      numbers = Pieces(std::as_bytes(std::span<const T>(decoded.data(), static_cast<size_t>(scalars))));
-    }
-    PieceReader reader(numbers);
-    std::vector<std::byte> scratch;
-    ForEachBlock(*keys.keys, [&](size_t t, Range block) {
-      const auto dim = layout_.tables[t].dim;
-      const size_t bytes = static_cast<size_t>(dim) * sizeof(T);
-      scratch.resize(bytes);
-      T* const rows = request.rows[t];
-      for (int64_t i = block.begin; i < block.end; ++i)
-        std::memcpy(rows + keys.unique[static_cast<size_t>(i)] * dim, reader.Next(bytes, scratch.data()), bytes);
-    });
-  }
+  if (request.ids != nullptr) SLUICE_RETURN_IF_ERROR(ScatterRows(request, keys, reply));
   const auto take = [&](const Pieces& bytes, Wire wire, int64_t size, T* to) {
     if (to == nullptr) return true;
     const Range mine = SpanOfServer(size, server, servers_);

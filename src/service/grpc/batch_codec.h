@@ -4,7 +4,9 @@
 #include <vector>
 
 #include "service/grpc/kept_pushes.h"
+#include "service/initial_rows.h"
 #include "service/parameter_client.h"
+#include "service/row_order.h"
 #include "service/wire.h"
 
 namespace sluice::service {
@@ -29,12 +31,14 @@ class BatchCodec {
  public:
   // groups: into how many lock groups the servers sort a vocabulary's keys, 1 for not at all. For the servers and wire
   // formats of `options`.
-  BatchCodec(const ModelLayout& layout, const ClientOptions& options, int groups);
+  // initial: of rows that servers need not send.
+  BatchCodec(const ModelLayout& layout, const ClientOptions& options, int groups, InitialRows<T> initial);
   BatchCodec() = default;
 
   // [servers]: the batch's keys; those of a vocabulary sorted by lock group where the servers have such.
   std::vector<ServerKeys> Partition(const embedding::VirtualIds& ids) const;
   RequestFlag PullFlags(const PullRequest<T>& request) const;
+  uint64_t initial_rows() const { return initial_fingerprint_; }  // RequestHeader::initial_rows of a pull
   // Without a sequence number: its link gives it one.
   std::shared_ptr<KeptPush> MakePush(const PushRequest<T>& request, const ServerKeys& keys, int server) const;
   // What a server answered to a pull, to where the request wants it. Errors: kDataLoss where it is not what was asked
@@ -43,13 +47,12 @@ class BatchCodec {
 
  private:
   grpc::Slice EncodeSpan(const T* span, int64_t size, int server, Wire wire) const;
-  // body(table, place among the list's keys begin, end) for every block of a list that a table serves.
-  template <class Body>
-  void ForEachBlock(const KeyList& keys, const Body& body) const;
-  int64_t RowScalars(const KeyList& keys) const;
+  Status ScatterRows(const PullRequest<T>& request, const ServerKeys& keys, const Reply& reply) const;
 
   ModelLayout layout_;
-  std::vector<std::vector<bool>> serves_;  // [tables][vocabularies]
+  RowOrder order_;
+  InitialRows<T> initial_;
+  uint64_t initial_fingerprint_ = 0;
   int servers_ = 0, groups_ = 1;
   Wire rows_ = Wire::kNative, row_gradients_ = Wire::kNative;
   Wire dense_ = Wire::kNative, dense_gradients_ = Wire::kNative;

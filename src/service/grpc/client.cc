@@ -159,7 +159,9 @@ Status ClientOf<T>::Join(LinkOptions link) {
     }
     info_ = {joined.client_id(), joined.staleness(), joined.last_clock(), joined.samples()};
     generation = joined.generation();
-    codec_ = BatchCodec<T>(layout_, options_, std::clamp<int>(static_cast<int>(joined.groups()), 1, kGroups));
+    SLUICE_ASSIGN_OR_RETURN(auto inits, RowInitsFrom(joined, layout_));
+    codec_ = BatchCodec<T>(layout_, options_, std::clamp<int>(static_cast<int>(joined.groups()), 1, kGroups),
+                           InitialRows<T>(std::move(inits)));
     max_open_ = std::max<int64_t>(1, joined.max_open_batches());
     told_incarnation_ = joined.incarnation();
   }
@@ -266,6 +268,7 @@ Pending ClientOf<T>::Exchange(const PushRequest<T>* push, const PullRequest<T>* 
       call->pull_clock = pull->clock;
       call->pull_keys = pulled.keys[at].keys;
       call->flags = codec_.PullFlags(*pull);
+      if (pull->ids != nullptr) call->initial_rows = codec_.initial_rows();
       pulled.incarnations.push_back(links_[at]->incarnation());
       call->on_reply = [this, request = *pull, keys = pulled.keys[at], s](const Reply& reply) {
         return codec_.Scatter(request, keys, s, reply);

@@ -63,6 +63,17 @@ grpc::Status ControlService::Join(Context* context, const proto::JoinRequest* re
     reply->set_max_message_bytes(static_cast<uint64_t>(config.max_message_bytes));
     reply->set_max_request_rows(static_cast<uint64_t>(config.max_request_rows));
     reply->set_groups(static_cast<uint32_t>(parts_.groups));
+    for (const embedding::RowInit& init : parts_.engine->row_inits()) {
+      proto::RowInit* const out = reply->add_row_inits();
+      out->set_seed(init.seed());
+      for (const embedding::ColumnInit& columns : init.columns()) {
+        proto::RowInit::Columns* const range = out->add_columns();
+        range->set_begin(columns.begin);
+        range->set_end(columns.end);
+        range->set_kind(static_cast<uint32_t>(columns.kind));
+        range->set_scale(columns.scale);
+      }
+    }
     return Status::Ok();
   });
 }

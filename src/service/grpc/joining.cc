@@ -5,6 +5,28 @@
 
 namespace sluice::service {
 
+Result<std::vector<embedding::RowInit>> RowInitsFrom(const proto::JoinReply& reply, const ModelLayout& layout) {
+  if (reply.row_inits_size() != static_cast<int>(layout.tables.size()))
+    return DataLoss("a server describes the initial rows of {} tables; the model has {}", reply.row_inits_size(),
+                    layout.tables.size());
+  std::vector<embedding::RowInit> inits;
+  for (size_t t = 0; t < layout.tables.size(); ++t) {
+    const proto::RowInit& from = reply.row_inits(static_cast<int>(t));
+    std::vector<embedding::ColumnInit> columns;
+    for (const auto& range : from.columns()) {
+      if (range.kind() > static_cast<uint32_t>(embedding::InitKind::kNormal))
+        return DataLoss("a server describes initial rows of table {} in a way {} that this client does not know",
+                        layout.tables[t].name, range.kind());
+      columns.push_back({range.begin(), range.end(), static_cast<embedding::InitKind>(range.kind()), range.scale()});
+    }
+    auto init = embedding::RowInit::Make({}, layout.tables[t].dim, std::move(columns), from.seed());
+    if (!init.ok())
+      return DataLoss("a server's initial rows of table {}: {}", layout.tables[t].name, init.status().message());
+    inits.push_back(std::move(init).value());
+  }
+  return inits;
+}
+
 Status ServerChannel::Open() {
   SLUICE_ASSIGN_OR_RETURN(channel_, OpenChannel(options_.address, options_.config));
   control_ = proto::ParameterService::NewStub(channel_);

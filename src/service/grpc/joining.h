@@ -4,11 +4,14 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include <grpcpp/generic/generic_stub.h>
 
+#include "embedding/row_init.h"
 #include "parameter_service.grpc.pb.h"
 #include "service/grpc/transport.h"
+#include "service/parameter_client.h"
 
 namespace sluice::service {
 
@@ -34,6 +37,10 @@ inline constexpr double kFirstPause_s = 0.05, kLongestPause_s = 1.0;
 
 // Failures after which another attempt may do.
 inline bool MayPass(const Status& status) { return status.code() == StatusCode::kUnavailable; }
+
+// What the rows of the layout's tables are before they are trained, as a server said when it was joined.
+// Errors: kDataLoss where that is not of these tables.
+Result<std::vector<embedding::RowInit>> RowInitsFrom(const proto::JoinReply& reply, const ModelLayout& layout);
 
 // A client's channel to one server, how it joins, and its control calls: every call with the token and a deadline.
 // Threads      Open first; from then on all from any number at once.

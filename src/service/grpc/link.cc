@@ -156,6 +156,7 @@ void Link::Encode(uint64_t number, const LinkCall& call, std::vector<grpc::Slice
   header.flags |= call.flags;
   header.request = number;
   header.pull_clock = call.pull_clock;
+  header.initial_rows = call.initial_rows;
   slices->emplace_back();
   if (call.pull_keys != nullptr && call.pull_keys->size() > 0) {
     Bytes keys = EncodeKeys(*call.pull_keys, handles_.get());
