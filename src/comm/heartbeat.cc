@@ -12,7 +12,7 @@ using std::chrono::milliseconds;
 constexpr std::byte kBeat{1}, kGoodbye{2}, kLastWord{3};
 constexpr milliseconds kTick{10};
 // Between two rounds that are further apart this thread did not run: its process was stopped, or the machine is busy.
-// The others' silence is counted in time in which this rank could have heard them.
+// The others' silence is counted in time in which this rank could have heard them, and so long at most for a round.
 constexpr milliseconds kAway{100};
 constexpr milliseconds kAbortWait{1000};
 
@@ -154,7 +154,7 @@ void Heartbeat::Loop() {
   while (!stop_) {
     const Clock::time_point now = Clock::now();
     if (now - last_round > kAway)
-      for (Peer& peer : peers) peer.last_heard += now - last_round;
+      for (Peer& peer : peers) peer.last_heard += now - last_round - kAway;
     last_round = now;
     const bool beats = now >= next_beat;
     if (beats) next_beat = Clock::now() + interval_;

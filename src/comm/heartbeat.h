@@ -17,8 +17,8 @@
 namespace sluice::comm {
 
 // Tells which rank of a group is lost, and why. Every rank beats to every other; a rank that was not heard of for
-// `timeout` (of this rank's own running time), without having said goodbye, is silent: killed, stopped, or cut off. A rank that fails on its own says so
-// instead, and the others hear it within 20 ms.
+// `timeout` (time in which this rank itself did not run left out), without having said goodbye, is silent: killed,
+// stopped, or cut off. A rank that fails on its own says so instead, and the others hear it within 20 ms.
 // Threads      one thread of its own; `on_lost` runs on it, at most once. Abort and WaitForWord from any other.
 // Distributed  every rank of the transport's group makes one; the transport serves nothing else.
 //              1 byte to every other rank each `interval`; a last word of kLastWordBytes from one that fails or that
