@@ -350,7 +350,7 @@ class BackendOf final : public Backend {
                                               static_cast<size_t>(run.keys.size())};
         try {
           model_.tables[t]->Resolve(KeysOf(batch->keys, run), counts, run.blocks, mode, step, pool, &run.rows);
-        } catch (const StatusError&) {  // memory: what was pinned before is let go of
+        } catch (...) {  // memory: what was pinned before is let go of
           for (size_t u = 0; u <= t; ++u)
             for (size_t q = 0; q < (u == t ? r : batch->runs[u].size()); ++q)
               model_.tables[u]->Release(batch->runs[u][q].rows);

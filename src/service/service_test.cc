@@ -361,6 +361,19 @@ TEST_F(ServiceTest, PackedDenseSpansAreThoseThatWerePacked) {
   EXPECT_LT(static_cast<double>(down[1]), 0.93 * static_cast<double>(down[0]));
 }
 
+TEST_F(ServiceTest, AFirstServerThatCannotReachTheOthersDoesNotBegin) {
+  TestModel<float> model;
+  ServerOptions options;
+  options.listen = "127.0.0.1:0";
+  options.servers = {"127.0.0.1:1", "127.0.0.1:2"};
+  EngineOptions engine = TestEngine();
+  engine.servers = 2;
+  engine.config.tls_ca = "/nowhere/ca.pem";
+  const auto server = ParameterServer::Start(model.MakeBackendOf(0, 2), model.layout, engine, {}, options, {});
+  ASSERT_FALSE(server.ok());
+  EXPECT_NE(server.status().message().find("/nowhere/ca.pem"), std::string::npos) << server.status().message();
+}
+
 TEST_F(ServiceTest, WrongTokensModelsAndOrdersAreRefused) {
   TestModel<float> model;
   ServerOptions options;

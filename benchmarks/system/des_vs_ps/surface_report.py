@@ -24,7 +24,7 @@ def predicted_bytes(result):
     row = 1 + (0 if case["model"] == "lr" else dim)   # the linear weight is part of the row
     layers = [FIELDS * dim + 2 * NUMBERS, *case["mlp"], 1] if case["model"] in ("wide_deep", "deepfm") else []   # numbers and whether there
     dense = sum(a * b + b for a, b in zip(layers, layers[1:]))
-    of_batch = 2 * 4 * dense + ranks * (16 + 8 * FIELDS + 2 * 120 + 2 * 56)   # a server beside each of the workers
+    of_batch = 2 * 4 * dense + ranks * (16 + 8 * FIELDS + 2 * 128 + 2 * 56)   # a server beside each of the workers
     return {"des": 2 * (ranks - 1) * 4 * columns, "ps-async": keys["unique"] * (5 + 2 * 4 * row) + 8 * keys["new"] + of_batch / batch}
 
 

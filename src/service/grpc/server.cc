@@ -60,7 +60,7 @@ class GrpcServer final : public ParameterServer {
   void Serve();
   void Post(std::function<void()> body);
   void Watch();
-  Status ConnectPeers();
+  Status OpenPeers();
   std::unique_ptr<grpc::ClientContext> PeerContext(double timeout_s) const;
   // call(stub, context, server) on every other server at once.
   Status ForEachPeer(double timeout_s, const std::function<grpc::Status(Stub*, grpc::ClientContext*, size_t)>& call);
@@ -146,6 +146,7 @@ Status GrpcServer::Start(std::unique_ptr<Backend> backend, ModelLayout layout, E
   engine_options_ = engine;
   SLUICE_RETURN_IF_ERROR(CheckOptions());
   SLUICE_ASSIGN_OR_RETURN(const auto credentials, Credentials());
+  if (engine.server == 0) SLUICE_RETURN_IF_ERROR(OpenPeers());
   engine_ = Engine::Make(std::move(backend), std::move(layout), engine, std::move(state));
 
   ControlService::Parts parts;
@@ -277,7 +278,7 @@ void GrpcServer::LeadPeers(const AppliedBy& lost) {
   const bool news = std::any_of(untold_.begin(), untold_.end(), [](const auto& peer) { return !peer.empty(); });
   if (!news && SecondsSince(looked_) < kFollow_s) return;
   std::unique_lock peers(checkpoint_mutex_, std::try_to_lock);  // a checkpoint needs them
-  if (!peers.owns_lock() || !ConnectPeers().ok()) return;
+  if (!peers.owns_lock()) return;
   looked_ = Clock::now();
   std::vector<proto::FollowReply> replies(peers_.size());
   const auto statuses = AskPeers(kPeerTimeout_s, [&](Stub* stub, grpc::ClientContext* context, size_t p) {
@@ -304,7 +305,6 @@ void GrpcServer::LeadPeers(const AppliedBy& lost) {
 // The others need not wait for a checkpoint of this one. REQUIRES: Watch has ended, since it says the contrary.
 void GrpcServer::TellLeaving() {
   std::lock_guard peers(checkpoint_mutex_);
-  if (!ConnectPeers().ok()) return;
   proto::FollowRequest request;
   request.set_generation(engine_->generation());
   request.set_leaving(true);
@@ -327,8 +327,8 @@ void GrpcServer::CompareDropped(size_t peer, const proto::FollowReply& reply) {
   }
 }
 
-Status GrpcServer::ConnectPeers() {
-  if (!peers_.empty() || engine_options_.servers == 1) return Status::Ok();
+// Channels to the other servers, over which nothing travels yet: only a setting can be wrong.
+Status GrpcServer::OpenPeers() {
   for (size_t s = 1; s < options_.servers.size(); ++s) {
     SLUICE_ASSIGN_OR_RETURN(auto channel, OpenChannel(options_.servers[s], engine_options_.config));
     peers_.push_back(proto::ParameterService::NewStub(channel));
@@ -369,7 +369,6 @@ Result<std::string> GrpcServer::Checkpoint() {
   std::lock_guard lock(checkpoint_mutex_);
   if (going_back_ != 0) return Status(StatusCode::kUnavailable, "the servers are about to go back to a checkpoint");
   SLUICE_RETURN_IF_ERROR(engine_->MayCut());
-  SLUICE_RETURN_IF_ERROR(ConnectPeers());
   bool committed = false;
   const uint64_t cut = RandomNumber();
   auto path = WriteCheckpoint(cut, &committed);
