@@ -36,8 +36,7 @@ struct ServedModel {
 // Rows and dense spans as messages carry them: what a server does with its model, whatever the scalar type.
 // Shapes       rows and row gradients in the order of RowOrder; dense: the server's span.
 // Threads      everything may overlap with everything but Expire, unless said otherwise. Rows are copied and updated
-// under
-//              locks of their group (GroupOf), dense scalars under locks of blocks: nothing is torn.
+//              under locks of their group (GroupOf), dense scalars under locks of blocks: nothing is torn.
 // Errors       StatusError as the tables.
 class Backend {
  public:

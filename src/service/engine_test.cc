@@ -8,6 +8,7 @@
 #include <thread>
 
 #include "service/initial_rows.h"
+#include "service/row_order.h"
 #include "service/testing.h"
 
 namespace sluice::service {
@@ -56,7 +57,8 @@ class EngineClient {
   void Pull(int64_t clock, const KeyList& keys, Answer answer) { Run(PreparePull(clock, keys, std::move(answer))); }
   // Ones for gradients of the batch with these keys. Its number is the clock's.
   void Push(int64_t clock, const KeyList& keys, Answer answer) {
-    const std::vector<double> rows(static_cast<size_t>(RowScalars(keys)), 1.0), dense(TestModel<double>::kParams, 1.0);
+    const std::vector<double> rows(static_cast<size_t>(RowOrder(model_.layout).Scalars(keys)), 1.0),
+        dense(TestModel<double>::kParams, 1.0);
     const std::vector<double> buffers(TestModel<double>::kBuffers, 0.0);
     RequestHeader header;
     header.flags = kPush;
@@ -73,15 +75,6 @@ class EngineClient {
   }
 
  private:
-  int64_t RowScalars(const KeyList& keys) const {
-    int64_t scalars = 0;
-    for (const auto& block : keys.blocks)
-      for (const auto& table : model_.layout.tables)
-        for (const int v : table.vocabularies)
-          if (v == block.vocabulary) scalars += block.keys.size() * table.dim;
-    return scalars;
-  }
-
   std::shared_ptr<Engine::Work> Prepare(const RequestHeader& header,
                                         const std::vector<std::span<const std::byte>>& sections, Answer answer) {
     auto message = std::make_shared<std::vector<std::byte>>(sizeof(header));

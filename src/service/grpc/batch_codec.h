@@ -24,8 +24,8 @@ struct ServerKeys {
 // Memory       reads a request's buffers and writes a pull's, only within the calls; what it makes owns its bytes.
 // Threads      immutable once made: any number at once. Scatter from several threads at once writes one pull's buffers
 //              at places of their own where the servers differ.
-// Errors       none: requests are checked before (ParameterClient), and a reply whose sections have other sizes than
-//              were asked for leaves the buffers as they are.
+// Errors       Scatter's alone, for replies that are not what was asked for; requests are checked before
+//              (ParameterClient).
 template <class T>
 class BatchCodec {
  public:

@@ -248,7 +248,7 @@ Pending ClientOf<T>::Refuse(const Status& why, bool push) {
 template <class T>
 Pending ClientOf<T>::Exchange(const PushRequest<T>* push, const PullRequest<T>* pull) {
   if (push != nullptr)
-    if (const Status status = CheckPush(*push); !status.ok()) return Refuse(status, push != nullptr);
+    if (const Status status = CheckPush(*push); !status.ok()) return Refuse(status, true);
   if (pull != nullptr)
     if (const Status status = CheckPull(*pull, push != nullptr); !status.ok()) return Refuse(status, push != nullptr);
   const OpenBatch* const pushed = push != nullptr ? &open_.begin()->second : nullptr;

@@ -22,7 +22,7 @@ namespace sluice::service {
 struct LinkCall {
   uint32_t flags = 0;  // of the pull's part
   int64_t pull_clock = 0;
-  uint64_t initial_rows = 0;
+  uint64_t initial_rows = 0;                     // RequestHeader's, of the pull
   std::shared_ptr<const KeyList> pull_keys;      // null: no pull
   std::shared_ptr<KeptPush> push;                // null: no push
   bool needs_push_keys = false;                  // the server does not hold the batch
